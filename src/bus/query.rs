@@ -1,5 +1,6 @@
 //! What the query string of a stream asks for: the same for `/v1/events`, `/v1/stream` and `/v1/ws`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::event::{Json, JsonText, Since};
@@ -17,27 +18,49 @@ pub struct StreamQuery {
     pub since: Option<Since>,
 }
 
+/// The parameter that may be repeated.
+const CHANNEL: &str = "channel";
+
+/// The name and the value of a parameter.
+type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// The parameters of a URL's query string, in their order.
+///
+/// # Errors
+/// `bad-request` for a parameter that is not `known`, and for one that comes twice, unless it is `channel`: a misspelt or an
+/// overwritten `where` must not become an unfiltered stream.
+pub fn parameters<'a>(query: &'a str, known: &[&str]) -> Result<Vec<Parameter<'a>>, Problem> {
+    let mut read: Vec<Parameter<'_>> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if !known.contains(&&*name) {
+            let refusal = format!("there is no parameter {} here", suggest::quoted(&name));
+            let known = Known::new("parameters", known.iter().copied());
+            return Err(Problem::new(ErrorCode::BadRequest, known.refuse(&refusal, &name)));
+        }
+        if name != CHANNEL && read.iter().any(|(other, _)| *other == name) {
+            return Err(Problem::new(ErrorCode::BadRequest, format!("`{name}` is given twice: send it once")));
+        }
+        read.push((name, value));
+    }
+    Ok(read)
+}
+
 impl StreamQuery {
     /// Reads a URL's query string. `own` names the parameters that the route has beside these; their values are returned
-    /// as they were given, the last one if a name is repeated.
+    /// as they were given.
     ///
     /// # Errors
-    /// `malformed-json` for a filter with a member that occurs twice, `invalid-filter`, `invalid-position`, and `bad-request` for a parameter that the route does not have: a misspelt
-    /// `where` must not become an unfiltered stream.
+    /// `malformed-json` for a filter with a member that occurs twice, `invalid-filter`, `invalid-position`, and those of
+    /// [`parameters`].
     pub fn parse(query: &str, own: &[&str]) -> Result<(Self, HashMap<String, String>), Problem> {
         let (mut read, mut rest) = (Self::default(), HashMap::new());
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in parameters(query, &[&[CHANNEL, "where", "since"], own].concat())? {
             match &*name {
-                "channel" if read.channels.iter().any(|other| *other == *value) => {}
-                "channel" => read.channels.push(value.into_owned()),
+                CHANNEL if read.channels.iter().any(|other| *other == *value) => {}
+                CHANNEL => read.channels.push(value.into_owned()),
                 "where" => read.filter = Some(Self::filter(&value)?),
                 "since" => read.resume(&value)?,
-                name if own.contains(&name) => drop(rest.insert(name.to_owned(), value.into_owned())),
-                name => {
-                    let known = Known::new("parameters", ["channel", "where", "since"].iter().chain(own).copied());
-                    let refusal = format!("there is no parameter {} here", suggest::quoted(name));
-                    return Err(Problem::new(ErrorCode::BadRequest, known.refuse(&refusal, name)));
-                }
+                _ => drop(rest.insert(name.into_owned(), value.into_owned())),
             }
         }
         Ok((read, rest))

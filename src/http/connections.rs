@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
-use super::latest::{number, unknown};
+use super::latest::number;
 use crate::access::{AdminRight, Caller};
-use crate::bus::{ConnectionOrder, ConnectionRow, ConnectionTransport};
+use crate::bus::{ConnectionOrder, ConnectionRow, ConnectionTransport, parameters};
 use crate::connection::Listed;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
@@ -62,11 +62,10 @@ pub(super) async fn list(
     // Before the parameters are looked at.
     app.bus.require(&caller, AdminRight::Connections)?;
     let (mut order, mut limit) = (ConnectionOrder::default(), LIMIT);
-    for (parameter, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (parameter, value) in parameters(&query.unwrap_or_default(), &["sort", "limit"])? {
         match &*parameter {
             "sort" => order = read_order(&value)?,
-            "limit" => limit = number("limit", &value, MAX_LIMIT)?,
-            other => return Err(unknown(other, &["sort", "limit"])),
+            _ => limit = number("limit", &value, MAX_LIMIT)?,
         }
     }
     let Listed { connections, total, closed } = app.connections.list(&caller, order, limit as usize).await?;

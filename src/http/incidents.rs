@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
-use super::latest::unknown;
 use crate::access::{AdminRight, Caller};
+use crate::bus::parameters;
 use crate::event::{Moment, Since};
 use crate::incidents;
 use crate::protocol::{ErrorCode, Problem};
@@ -45,11 +45,8 @@ pub(super) async fn list(
     // Before the parameters are looked at.
     app.bus.require(&caller, AdminRight::Nodes)?;
     let mut since = None;
-    for (parameter, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*parameter {
-            "since" => since = Some(moment(&value)?),
-            other => return Err(unknown(other, &["since"])),
-        }
+    for (_, value) in parameters(&query.unwrap_or_default(), &["since"])? {
+        since = Some(moment(&value)?);
     }
     let node = &app.connections.node;
     let incidents = app.bus.incidents(&caller, since)?.into_iter().map(|one| Incident::new(one, node)).collect();

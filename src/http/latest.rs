@@ -15,10 +15,10 @@ use super::App;
 use super::edge::{self, ClientAddress};
 use super::history::{LIMIT, MAX_LIMIT, MAX_WAIT};
 use crate::access::Caller;
-use crate::bus::{LatestAnswer, LatestList, LatestQuery, StreamQuery};
+use crate::bus::{LatestAnswer, LatestList, LatestQuery, StreamQuery, parameters};
 use crate::event::Position;
 use crate::protocol::{ErrorCode, Problem};
-use crate::suggest::{self, Known};
+use crate::suggest;
 
 /// For everybody, and for one client where answers depend on the credential.
 const SHARED: HeaderValue = HeaderValue::from_static("max-age=2, stale-while-revalidate=10");
@@ -38,11 +38,8 @@ pub(super) async fn one(
     app.bus.may_subscribe(&caller, [&name])?;
     let query = query.unwrap_or_default();
     let mut wait = Duration::ZERO;
-    for (parameter, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match &*parameter {
-            "wait" => wait = Duration::from_secs(number("wait", &value, MAX_WAIT)?),
-            other => return Err(unknown(other, &["wait"])),
-        }
+    for (_, value) in parameters(&query, &["wait"])? {
+        wait = Duration::from_secs(number("wait", &value, MAX_WAIT)?);
     }
     let (known, knows_any) = known(&headers);
     let answer = app.bus.latest(&caller, &name, &subject, LatestQuery { known, knows_any, wait, address }).await?;
@@ -73,12 +70,11 @@ pub(super) async fn list(
     app.bus.may_subscribe(&caller, [&name])?;
     let query = query.unwrap_or_default();
     let (mut filter, mut cursor, mut limit) = (None, None, LIMIT);
-    for (parameter, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    for (parameter, value) in parameters(&query, &["where", "limit", "cursor"])? {
         match &*parameter {
             "where" => filter = Some(StreamQuery::filter(&value)?),
             "limit" => limit = at_least_one(&value)?,
-            "cursor" => cursor = Some(position(&value)?),
-            other => return Err(unknown(other, &["where", "limit", "cursor"])),
+            _ => cursor = Some(position(&value)?),
         }
     }
     let list = app.bus.latest_list(&caller, &name, filter.as_ref(), cursor, limit as usize).await?;
@@ -114,12 +110,6 @@ fn position(text: &str) -> Result<Position, Problem> {
         let detail = format!("`cursor`: {} is none: send one as it was received", suggest::quoted(text));
         Problem::new(ErrorCode::InvalidPosition, detail)
     })
-}
-
-pub(super) fn unknown(name: &str, known: &[&'static str]) -> Problem {
-    let refusal = format!("there is no parameter {} here", suggest::quoted(name));
-    let known = Known::new("parameters", known.iter().copied());
-    Problem::new(ErrorCode::BadRequest, known.refuse(&refusal, name))
 }
 
 fn json(body: Vec<u8>) -> Response {

@@ -191,6 +191,10 @@ async fn invalid_parameters_are_refused(broker: TestBroker) {
         (&[("limit", "1001")], 400, "bad-request"),
         (&[("wait", "31")], 400, "bad-request"),
         (&[("were", "{}")], 400, "bad-request"),
+        // The last one would win, and an unfiltered stream come of it.
+        (&[("where", r#"{"newStatus":"shipped"}"#), ("where", "{}")], 400, "bad-request"),
+        (&[("since", "start"), ("since", "now")], 400, "bad-request"),
+        (&[("limit", "1"), ("limit", "2")], 400, "bad-request"),
     ] {
         let response: Response = node.get(&format!("/v1/events?{}", encode_query(query))).await;
         response.problem(status, code);

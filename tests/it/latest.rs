@@ -85,6 +85,9 @@ async fn the_newest_event_of_a_subject_has_a_tag(broker: TestBroker) {
     assert_eq!((head.status, head.header("etag"), head.text.as_str()), (200, Some(&*format!("\"{newest}\"")), ""));
     ask(&node, &format!("{}?no=such", path("o1")), None).await.problem(400, "bad-request");
     ask(&node, &format!("{}?wait=31", path("o1")), None).await.problem(400, "bad-request");
+    ask(&node, &format!("{}?wait=1&wait=0", path("o1")), None).await.problem(400, "bad-request");
+    let twice = format!("/v1/latest/{ORDERS}?where=%7B%22newStatus%22%3A%22shipped%22%7D&where=%7B%7D");
+    ask(&node, &twice, None).await.problem(400, "bad-request");
     ask(&node, "/v1/latest/no-such-type/o1", None).await.problem(422, "unknown-channel");
 }
 

@@ -315,6 +315,8 @@ async fn invalid_parameters_are_refused(broker: TestBroker) {
         ("channel=inventory-change&since=yesterday", 422, "invalid-position"),
         ("channel=inventory-change&where=%7B%22nope%22%3A1%7D", 422, "unknown-field"),
         ("chanel=inventory-change", 400, "bad-request"),
+        ("where=%7B%22productId%22%3A%221%22%7D&where=%7B%7D", 400, "bad-request"),
+        ("lastEventId=a&lastEventId=b", 400, "bad-request"),
     ] {
         let response: Response = node.get(&format!("/v1/stream?{query}")).await;
         response.problem(status, code);

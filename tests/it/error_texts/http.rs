@@ -38,6 +38,7 @@ async fn requests(table: &mut Table, node: &Node) {
         "/v1/stream?channel=order-statu",
         "/v1/events?channel=nonsense",
         "/v1/events?chanel=order-status",
+        "/v1/events?where={}&where={}",
         "/v1/events?channel=order-status&limit=many",
         "/v1/events?channel=order-status&wait=31",
         "/v1/schemas?example=true",
