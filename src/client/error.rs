@@ -16,7 +16,7 @@ use crate::protocol::{CloseCode, ErrorCode, TEMPORARY_STATUSES};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client cannot be built: a URL is not valid, or none was given.
+    /// The client cannot be built: a URL is not valid, or none was given. Or no URL can have a name, such as `..`.
     #[error("{0}")]
     Url(String),
     /// No response arrived. If the request was `sent`, the daemon may have carried it out.

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::requests::RESPONSE_TIMEOUT;
 use super::retry::Attempts;
-use super::urls::route;
+use super::urls::{fits_path, route};
 use super::{
     ChannelInfo, Client, ConnectionInfo, Error, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation,
 };
@@ -108,8 +108,14 @@ impl Client {
     /// The newest event of a subject, at most two seconds old. `None` if there is none, or none that the credential grants.
     ///
     /// # Errors
-    /// As [`Client::channels`]; [`Error::Refused`] also says that the type is unknown, or keeps no newest events.
+    /// As [`Client::channels`]; [`Error::Refused`] also says that the type is unknown, or keeps no newest events. [`Error::Url`] if the
+    /// subject is empty, `.` or `..`.
     pub async fn latest(&self, event_type: &str, subject: &str) -> Result<Option<LoggedEvent>, Error> {
+        fits_path("type", event_type)?;
+        if let Err(error) = fits_path("subject", subject) {
+            let advice = "list the newest events, with a filter on the field that is the subject";
+            return Err(Error::Url(format!("{error}: {advice}")));
+        }
         match self.get(&["v1", "latest", event_type, subject], &[]).await {
             Ok(event) => Ok(Some(event)),
             Err(Error::Refused(problem)) if problem.status == 404 => Ok(None),
@@ -129,6 +135,7 @@ impl Client {
         cursor: Option<&Position>,
         limit: u32,
     ) -> Result<LatestList, Error> {
+        fits_path("type", event_type)?;
         let mut parameters = vec![("limit", limit.to_string())];
         parameters.extend(filter.map(|filter| ("where", filter.get().to_owned())));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));

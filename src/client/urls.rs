@@ -39,3 +39,15 @@ pub(super) fn route(base: &Url, path: &[&str]) -> Url {
     }
     url
 }
+
+/// Checks a name that becomes a part of a URL's path. URLs have another meaning for these (RFC 3986, section 5.2.4), and would be those
+/// of other routes.
+///
+/// # Errors
+/// [`Error::Url`].
+pub(super) fn fits_path(what: &str, name: &str) -> Result<(), Error> {
+    match name {
+        "" | "." | ".." => Err(Error::Url(format!("no URL can have the {what} {name:?}"))),
+        _ => Ok(()),
+    }
+}

@@ -66,6 +66,22 @@ test("latest reads the newest event of a subject, and opens no connection", asyn
   await expect(bus.latest("no-such-type", "1")).rejects.toMatchObject({ code: "unknown-channel" });
 });
 
+test("a subject that no URL can have is refused, and not taken for one without an event", async () => {
+  const { bus, errors } = open();
+  await daemon.publish([sale(".", 1), sale("..", 2), sale("...", 3)]);
+  for (const subject of [".", "..", ""]) {
+    await expect(bus.latest("inventory-change", subject)).rejects.toMatchObject({
+      code: "bad-request", message: expect.stringContaining(`the subject ${JSON.stringify(subject)}`),
+    });
+  }
+  await expect(bus.latest("..", "healthz")).rejects.toMatchObject({ code: "bad-request" });
+  expect((await bus.latest("inventory-change", "..."))?.data.newQuantity).toBe(3);
+  const refused = vi.fn();
+  bus.watch("inventory-change", "..", { onError: refused }, () => {});
+  await expect.poll(() => refused.mock.calls).toMatchObject([[{ code: "bad-request" }]]);
+  expect(errors).toMatchObject([{ code: "bad-request" }]);
+});
+
 test("latest ends with its signal, and with the bus", async () => {
   const hanging = vi.fn(() => new Promise(() => {}));
   const { bus } = open({ fetch: (_url, { signal }) => new Promise((_, reject) => (hanging(), signal.addEventListener("abort", () => reject(signal.reason)))) });

@@ -1,7 +1,7 @@
 //! `tidings latest`, `tidings tail --since latest` and the Rust client.
 
 use serde_json::{Value, json};
-use tidings::client::Client;
+use tidings::client::{Client, Error};
 
 use super::{ORDERS, keeping};
 use crate::support::daemon::{Daemon, Running};
@@ -35,6 +35,21 @@ async fn the_client_reads_newest_events() {
     assert!(client.latest("data-update", "1").await.is_err());
 }
 
+/// A URL drops them, and would be that of the list.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_refuses_a_subject_that_no_url_can_have() {
+    let node = TestBroker::Memory.node_with(keeping).await;
+    let client = Client::new(&node.url("/")).unwrap();
+    node.publish(&json!([order("."), order(".."), order("...")])).await;
+    for subject in [".", "..", ""] {
+        let error = client.latest(ORDERS, subject).await.unwrap_err();
+        assert!(matches!(&error, Error::Url(text) if text.contains(&format!("{subject:?}"))), "{error:?}");
+    }
+    assert!(client.latest(ORDERS, "...").await.unwrap().is_some());
+    let error = client.latest("..", "healthz").await.unwrap_err();
+    assert!(matches!(&error, Error::Url(text) if text.contains("type")), "{error:?}");
+}
+
 /// Otherwise a tail would wait for new events without a word.
 #[test]
 fn channels_that_keep_no_newest_events_are_said_to_begin_with_their_next_one() {
@@ -55,6 +70,9 @@ fn the_commands_print_newest_events() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tidings.toml"), "[types.order-status]\nlatest = \"1h\"\n").unwrap();
     let daemon = Daemon::with(&["--listen", "127.0.0.1:0"], folder);
+    let nothing = daemon.run(&["latest", ORDERS]);
+    assert!(nothing.code == Some(0) && nothing.out.is_empty(), "{nothing:?}");
+    assert!(nothing.err.contains("order-status: no subject has an event"), "{nothing:?}");
     let publish = |id: &str, status: &str| {
         let fields = [format!("orderId={id}"), format!("newStatus={status}")];
         let published = daemon.run(&["publish", ORDERS, &fields[0], &fields[1]]);
@@ -71,6 +89,12 @@ fn the_commands_print_newest_events() {
     };
     assert_eq!(ids(&daemon.run(&["latest", ORDERS, "--json"]).out), ["\"o2\"", "\"o1\""]);
     assert_eq!(ids(&daemon.run(&["latest", ORDERS, "--json", "--where", "newStatus=pending"]).out), ["\"o2\""]);
+    let unmatched = daemon.run(&["latest", ORDERS, "--where", "newStatus=refunded"]);
+    assert!(unmatched.code == Some(0) && unmatched.err.contains("no newest event matches"), "{unmatched:?}");
+    assert!(!daemon.run(&["latest", ORDERS]).err.contains("no subject"));
+    let dots = daemon.run(&["latest", ORDERS, ".."]);
+    assert!(dots.code == Some(1) && dots.err.contains("no URL can have"), "{dots:?}");
+    assert!(dots.err.contains("--where") && !dots.err.contains("may not be a tidings daemon"), "{dots:?}");
     let none = daemon.run(&["latest", ORDERS, "o3"]);
     assert!(none.code == Some(1) && none.err.contains("the subject \"o3\" has no event"), "{none:?}");
     let refused = daemon.run(&["latest", "data-update"]);

@@ -32,10 +32,19 @@ const LIMIT = 1_000;
 /** By bus and type: the field that is the subject, as far as it was asked for. */
 const askedKeys = new WeakMap<LatestHost, Map<string, string | undefined>>();
 
+/** The path of a route with a name. URLs have another meaning for some names (RFC 3986, section 5.2.4), and would be those of other routes. */
+function pathOf(route: string, what: string, name: string): string {
+  if (name === "" || name === "." || name === "..") {
+    throw new TidingsError("bad-request", `no URL can have the ${what} ${JSON.stringify(name)}: use since: "latest" with a filter`);
+  }
+  return `${route}/${encodeURIComponent(name)}`;
+}
+
 /** The newest event of a subject. `undefined` if there is none. */
 export async function readOne(host: LatestHost, type: string, subject: string, signal: AbortSignal): Promise<Placed | undefined> {
+  const path = pathOf(pathOf("/v1/latest", "type", type), "subject", subject);
   try {
-    const found = (await read(host, `/v1/latest/${encodeURIComponent(type)}/${encodeURIComponent(subject)}`, signal)) as Placed;
+    const found = (await read(host, path, signal)) as Placed;
     host.subscriptions.remember(found.event, found.position);
     return found;
   } catch (error) {
