@@ -6,6 +6,7 @@ use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::Field;
 use super::follow::subscriptions;
+use super::number::whole;
 use super::output::DIM;
 use super::remote::Remote;
 use super::shape::Shape;
@@ -31,7 +32,7 @@ pub struct History {
     #[arg(long, value_name = "CURSOR|10m|start", default_value = "start")]
     since: String,
     /// Print at most N events of each channel.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=u64::from(u32::MAX)))]
     limit: u32,
     #[command(flatten)]
     shape: Shape,

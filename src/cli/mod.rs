@@ -1,7 +1,8 @@
 //! The command line of `tidings`: one file for each command, and the helpers that they share.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 on success, 1 on failure, 2 on wrong usage (by clap).
-//! Shared helpers: `remote` (`--url`, `--token-file`), `secret_input` (files and prompts), `flags` (the settings of the daemon), `fields` (`FIELD=VALUE`), `output`
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 on success, 1 on failure, 2 on wrong usage (by clap). `interrupt` has
+//! the rule for Ctrl-C and SIGTERM.
+//! Shared helpers: `remote` (`--token-file`), `daemon_flags` (`--url`, `--context`), `secret_input` (files and prompts), `flags` (the settings of the daemon), `fields` (`FIELD=VALUE`), `number`, `output`
 //! and `printer` (stdout), `failure` (errors and stderr), `generate` (commands that write files).
 
 mod auth;
@@ -28,6 +29,7 @@ mod latest;
 mod man;
 mod nodes;
 mod output;
+mod number;
 mod printer;
 mod program;
 mod progress;

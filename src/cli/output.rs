@@ -216,3 +216,23 @@ mod tests {
         assert_eq!(human(Duration::from_millis(3_400)), "3.4 s");
     }
 }
+/// Formats a rate for people: 1,234 and 12, and below 10 with its decimals, 2.5 and 0.05.
+pub fn per_second(rate: f64) -> String {
+    match rate {
+        rate if rate >= 9.95 => thousands(rate.round() as u64),
+        rate if rate >= 0.095 => format!("{rate:.1}"),
+        rate => format!("{rate:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
+        for (rate, text) in [
+            (0.0, "0"),
+            (0.05, "0.05"),
+            (0.123, "0.1"),
+            (2.46, "2.5"),
+            (9.97, "10"),
+            (12.3, "12"),
+            (12_345.6, "12,346"),
+        ] {
+            assert_eq!(per_second(rate), text);
+        }

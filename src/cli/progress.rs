@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::{Failure, say, say_error};
-use super::output::{Output, human, thousands};
+use super::output::{Output, human, per_second, thousands};
 use crate::client::Accepted;
 
 pub struct Progress {
@@ -50,7 +50,7 @@ impl Progress {
     pub fn accepted(&mut self, accepted: &[Accepted]) {
         self.published += accepted.len() as u64;
         self.duplicates += accepted.iter().filter(|accepted| accepted.duplicate).count() as u64;
-        self.bar.set_message(format!("{}, {} per second", thousands(self.published), thousands(self.rate())));
+        self.bar.set_message(format!("{}, {} per second", thousands(self.published), self.rate()));
         self.print(|output| accepted.iter().try_for_each(|accepted| output.json(accepted)));
     }
 
@@ -75,8 +75,13 @@ impl Progress {
     }
 
     /// Published events per second.
-    fn rate(&self) -> u64 {
-        (self.published as f64 / self.started.elapsed().as_secs_f64().max(1e-6)) as u64
+    fn rate(&self) -> String {
+        per_second(self.published as f64 / self.started.elapsed().as_secs_f64().max(1e-6))
+    }
+
+    /// Removes the bar, so that no message is written into it.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// Removes the bar and reports the totals. `complete` says whether all lines were published.
@@ -89,7 +94,7 @@ impl Progress {
             0 => String::new(),
             count => format!("; {} of them had been published before", thousands(count)),
         };
-        let (published, rate) = (thousands(self.published), thousands(rate));
+        let published = thousands(self.published);
         say(&format!("published: {published} in {}, {rate} per second{duplicates}", human(elapsed)));
         if self.unprinted && complete {
             say_error("all events were published, but not all accepted events could be printed");

@@ -7,7 +7,8 @@ use clap::Args;
 use super::candidates;
 use super::failure::{Failure, say, say_error};
 use super::fields::{self, Field};
-use super::interrupt::interrupted;
+use super::interrupt::Stops;
+use super::number::whole;
 use super::output::Output;
 use super::progress::Progress;
 use super::publish;
@@ -32,7 +33,7 @@ pub struct Trigger {
     #[arg(value_name = "FIELD=VALUE", add = candidates::fields())]
     fields: Vec<Field>,
     /// Number of events.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1..=10_000_000))]
     count: u64,
     /// Events per second [default: as fast as the daemon takes them].
     #[arg(long, value_name = "R", value_parser = rate)]

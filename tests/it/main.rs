@@ -17,6 +17,7 @@ mod cascades;
 mod cli;
 mod client;
 mod cluster;
+mod command_line;
 mod completions;
 mod config;
 mod config_connect;

@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::candidates;
-use super::failure::{Failure, say, say_error};
-use super::interrupt::interrupted;
+use super::failure::{Failure, say, say_error, stopped};
+use super::interrupt::Stops;
+use super::number::whole;
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
 use crate::client::{Client, HistoryQuery};
@@ -39,13 +40,13 @@ use pace::Pace;
 )]
 pub struct Bench {
     /// Number of subscribers.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=100_000))]
     connections: u32,
     /// Events to publish per second.
-    #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "R", default_value_t = 1_000, value_parser = whole::<u32>(1..=1_000_000))]
     rate: u32,
     /// How long to publish, in seconds.
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = whole::<u32>(1..=86_400))]
     seconds: u32,
     /// Channel to publish to.
     #[arg(long, default_value = "inventory-change", add = candidates::channels())]
