@@ -79,6 +79,6 @@ impl History {
                 query.since = Some(page.cursor);
             }
         }
-        printer.output.flush()
+        printer.end()
     }
 }

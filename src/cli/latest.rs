@@ -58,7 +58,7 @@ impl Latest {
                 return Err(format!("{name}: the subject {subject:?} has no event").into());
             };
             printer.print(&name, &position, &event)?;
-            return printer.output.flush();
+            return printer.end();
         }
         let selected = subscriptions(&client, vec![name.clone()], &self.filter).await?;
         let filter = selected.into_iter().next().and_then(|subscription| subscription.filter);
@@ -78,7 +78,7 @@ impl Latest {
                         if filter.is_some() { "no newest event matches --where" } else { "no subject has an event" };
                     say(&format!("{DIM}{name}: {none}{DIM:#}"));
                 }
-                return printer.output.flush();
+                return printer.end();
             }
             cursor = Some(page.cursor);
         }

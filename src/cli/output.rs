@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe;
 
 use super::failure::Failure;
-use super::shown::replace_controls;
+use super::shown::{is_deceptive, visible};
 
 /// Buffered stdout. Removes colours if stdout is not a terminal, or if `NO_COLOR` is set.
 pub struct Output {
@@ -44,16 +44,18 @@ impl Output {
     }
 
     /// Writes a text that is not ours as a line, or as several. A terminal gets none of its control characters, which could
-    /// be escape sequences; a pipe gets the text as it is.
+    /// be escape sequences, and what would deceive a reader as escapes; a pipe gets the text as it is.
     pub fn text(&mut self, text: &str) -> Result<(), Failure> {
-        let harmful = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-        match self.to_terminal && text.contains(harmful) {
-            true => self.line(&text.replace(harmful, "\u{fffd}")),
-            false => self.line(text),
+        if !self.to_terminal {
+            return self.line(text);
         }
+        let shown: Vec<_> =
+            text.split('\n').map(|line| line.split('\t').map(visible).collect::<Vec<_>>().join("\t")).collect();
+        self.line(&shown.join("\n"))
     }
 
-    /// Writes a line of NDJSON. A terminal gets the control characters that JSON allows in texts as escapes.
+    /// Writes a line of NDJSON. A terminal gets the control characters that JSON allows in texts, and what would deceive a
+    /// reader, as escapes of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         if self.to_terminal {
             let text = serde_json::to_string(value).map_err(|error| unwritten(error.into()))?;
@@ -63,24 +65,50 @@ impl Output {
         written.and_then(|()| self.stdout.write_all(b"\n")).map_err(unwritten)
     }
 
-    /// Writes a table with a dimmed header. Each column is as wide as its widest cell; counts are at its right. Cells may be a
-    /// stranger's texts, such as the reason of a dead letter.
+    /// Writes a table with a dimmed header. Each column is as wide as its widest cell; counts are at its right. A terminal that
+    /// is too narrow gets a block of lines for each row. Cells may be a stranger's texts, such as the reason of a dead letter.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             cells.chain([head[column].len()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        let whole = widths.iter().sum::<usize>() + BETWEEN * head.len().saturating_sub(1);
+        if let Some(columns) = columns().filter(|columns| *columns < whole) {
+            return rows.iter().try_for_each(|row| self.block(head, row, columns));
+        }
         let join = |cells: &[String]| {
             let padded = cells.iter().zip(&widths).zip(head).map(|((cell, width), name)| match COUNTS.contains(name) {
                 true => format!("{cell:>width$}"),
                 false => format!("{cell:<width$}"),
             });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            padded.collect::<Vec<_>>().join(&" ".repeat(BETWEEN)).trim_end().to_owned()
         };
         let names: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
         self.line(&format!("{DIM}{}{DIM:#}", join(&names)))?;
-        rows.iter().try_for_each(|row| self.line(&replace_controls(&join(row))))
+        rows.iter().try_for_each(|row| self.line(&visible(&join(row))))
+    }
+
+    /// Writes a row of a table below each other: the first cells, up to the one that names the row, then a line for each other
+    /// one with its name. A cell that has no room beside its name stands below it.
+    fn block(&mut self, head: &[&str], row: &[String], columns: usize) -> Result<(), Failure> {
+        // The column of a mark has no name.
+        let titles = head.iter().take_while(|name| name.is_empty()).count() + 1;
+        let title: Vec<_> = row.iter().take(titles).filter(|cell| !cell.is_empty()).map(|cell| visible(cell)).collect();
+        self.line(&format!("{BOLD}{}{BOLD:#}", title.join(" ")))?;
+        let names = head.iter().map(|name| name.len()).max().unwrap_or_default();
+        for (name, cell) in head.iter().zip(row).skip(titles).filter(|(_, cell)| !cell.is_empty()) {
+            let cell = visible(cell);
+            if BETWEEN + names + BETWEEN + cell.chars().count() <= columns {
+                self.line(&format!("{:BETWEEN$}{DIM}{name:<names$}{DIM:#}{:BETWEEN$}{cell}", "", ""))?;
+            } else {
+                self.line(&format!("{:BETWEEN$}{DIM}{name}{DIM:#}", ""))?;
+                for line in wrapped(&cell, columns.saturating_sub(2 * BETWEEN).max(1)) {
+                    self.line(&format!("{:1$}{line}", "", 2 * BETWEEN))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes out what is buffered.
@@ -89,15 +117,22 @@ impl Output {
     }
 }
 
+/// The blanks between two columns, and before what stands below something.
+const BETWEEN: usize = 2;
 /// The columns of tables that have counts.
 const COUNTS: [&str; 6] = ["RETAINED", "SUBSCRIBERS", "CONNECTIONS", "LAG", "DEAD", "ATTEMPTS"];
 
 /// JSON without the control characters that it may have unescaped, U+007F to U+009F. One of them begins an escape sequence.
+/// What would [deceive](is_deceptive) a reader is escaped, too.
 fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         match letter {
-            '\u{7f}'..='\u{9f}' => text.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter if letter.is_control() || is_deceptive(letter) => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
             _ => text.push(letter),
         }
     }
@@ -186,6 +221,15 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// Formats a rate for people: 1,234 and 12, and below 10 with its decimals, 2.5 and 0.05.
+pub fn per_second(rate: f64) -> String {
+    match rate {
+        rate if rate >= 9.95 => thousands(rate.round() as u64),
+        rate if rate >= 0.095 => format!("{rate:.1}"),
+        rate => format!("{rate:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
 /// Formats a duration for people: 340 µs, 1.2 ms, 3.4 s.
 pub fn human(duration: Duration) -> String {
     match duration.as_micros() {
@@ -211,20 +255,6 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(number), text);
         }
-        assert_eq!(human(Duration::from_micros(340)), "340 µs");
-        assert_eq!(human(Duration::from_micros(1_240)), "1.2 ms");
-        assert_eq!(human(Duration::from_millis(3_400)), "3.4 s");
-    }
-}
-/// Formats a rate for people: 1,234 and 12, and below 10 with its decimals, 2.5 and 0.05.
-pub fn per_second(rate: f64) -> String {
-    match rate {
-        rate if rate >= 9.95 => thousands(rate.round() as u64),
-        rate if rate >= 0.095 => format!("{rate:.1}"),
-        rate => format!("{rate:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-    }
-}
-
         for (rate, text) in [
             (0.0, "0"),
             (0.05, "0.05"),
@@ -236,3 +266,8 @@ pub fn per_second(rate: f64) -> String {
         ] {
             assert_eq!(per_second(rate), text);
         }
+        assert_eq!(human(Duration::from_micros(340)), "340 µs");
+        assert_eq!(human(Duration::from_micros(1_240)), "1.2 ms");
+        assert_eq!(human(Duration::from_millis(3_400)), "3.4 s");
+    }
+}

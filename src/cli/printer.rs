@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::failure::{Failure, say_warning};
-use super::output::{DIM, Output, colour_of};
+use super::output::{DIM, Output, colour_of, thousands};
 use super::shape::{Jq, Template, absent};
-use super::shown::{human_time, quote_if_needed, replace_controls};
+use super::shown::{human_time, quote_if_needed, visible};
 use crate::event::{Json, Position};
 
 /// Writes events to stdout.
 pub struct Printer {
     pub output: Output,
     form: Form,
+    /// How many events the jq program could not take.
+    failed: u64,
 }
 
 /// What an event looks like. Times are in the zone.
@@ -60,12 +62,27 @@ impl Printer {
             // No colours, and in a pipe every byte as it is.
             _ => Output::ndjson(),
         };
-        Self { output, form }
+        Self { output, form, failed: 0 }
+    }
+
+    /// Writes out what is buffered, after the last event.
+    ///
+    /// # Errors
+    /// The program of `--jq` has failed for an event.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        self.output.flush()?;
+        match self.failed {
+            0 => Ok(()),
+            count => {
+                let s = if count == 1 { "" } else { "s" };
+                Err(format!("the --jq program failed for {} event{s}: see the warnings", thousands(count)).into())
+            }
+        }
     }
 
     /// Prints one event. It appears after the output is flushed.
     pub fn print(&mut self, channel: &str, position: &Position, event: &RawValue) -> Result<(), Failure> {
-        let Self { output, form } = self;
+        let Self { output, form, failed } = self;
         match form {
             Form::Json => output.json(&JsonLine { position, event }),
             Form::Line(zone) => {
@@ -78,7 +95,7 @@ impl Printer {
                 for name in std::mem::take(unusual).iter().filter(|name| event.get(name).is_none()) {
                     say_warning(&absent(name));
                 }
-                output.line(&template.line(position, &event, zone, Timestamp::now()))
+                output.text(&template.line(position, &event, zone, Timestamp::now()))
             }
             Form::Jq(jq) => {
                 let line = serde_json::to_vec(&JsonLine { position, event }).map_err(|error| error.to_string())?;
@@ -87,6 +104,7 @@ impl Printer {
                     Err(Ended::Output(failure)) => Err(failure),
                     Err(Ended::Program(cause)) => {
                         output.flush()?;
+                        *failed += 1;
                         say_warning(&format!("--jq at {position} of {channel}: {cause}"));
                         Ok(())
                     }
@@ -127,12 +145,12 @@ fn human_line(
     for (name, value) in data.as_object().unwrap_or_default() {
         let value = match value {
             Json::String(text) => quote_if_needed(text),
-            other => replace_controls(&other.to_string()),
+            other => visible(&other.to_string()),
         };
         line.push_str(&format!(" {DIM}{}={DIM:#}{value}", quote_if_needed(name)));
     }
     if data.as_object().is_none() {
-        line.push_str(&format!(" {}", replace_controls(&data.to_string())));
+        line.push_str(&format!(" {}", visible(&data.to_string())));
     }
     format!("{line}  {DIM}{position}{DIM:#}")
 }

@@ -17,16 +17,52 @@ pub fn replace_controls(json: &str) -> String {
     json.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 
+/// Replaces control characters, and escapes what else a reader does not see or that changes how the rest is shown, such as
+/// U+202E (right to left), as [`quote_if_needed`] does: `\u{202e}`.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            letter if letter.is_control() => shown.push(char::REPLACEMENT_CHARACTER),
+            letter if is_deceptive(letter) => shown.extend(letter.escape_unicode()),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// Whether a letter that is no control character is not shown as itself: formats, unassigned ones, other blanks. An accent
+/// that stands on its letter is.
+pub fn is_deceptive(letter: char) -> bool {
+    // Behind another letter, so that an accent is not escaped.
+    !letter.is_ascii() && format!("a{letter}").escape_debug().nth(1) == Some('\\')
+}
+
 /// Returns a plain word unchanged. Quotes and escapes any other text, so that it is one token and cannot send escape
 /// sequences to the terminal.
 pub fn quote_if_needed(text: &str) -> String {
-    let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"'\\=".contains(letter);
+    let plain = |letter: char| {
+        !letter.is_control() && !letter.is_whitespace() && !is_deceptive(letter) && !"\"'\\=".contains(letter)
+    };
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("{text:?}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_reader_would_not_see_is_escaped() {
+        for (text, shown) in [
+            ("plain é 日本 👍 e\u{301}", "plain é 日本 👍 e\u{301}"),
+            ("a\u{202e}b\u{200b}\u{feff}", "a\\u{202e}b\\u{200b}\\u{feff}"),
+            ("a\x1b[2J\u{9b}\n", "a\u{fffd}[2J\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+        assert_eq!(quote_if_needed("a\u{202e}b"), "\"a\\u{202e}b\"");
+        assert_eq!(quote_if_needed("é"), "é");
+    }
 
     #[test]
     fn a_time_says_its_offset_and_another_day() {

@@ -129,7 +129,7 @@ fn an_event_that_a_program_cannot_take_is_named_and_does_not_end_the_command() {
     publish(&daemon, [3, 0]);
     let program = "if .event.data.newQuantity == 3 then error(\"three\") else .event.data.newQuantity end";
     let history = daemon.run(&["history", "inventory-change", "--jq", program]);
-    assert_eq!((history.code, &*history.out), (Some(0), "0\n"), "{history:?}");
+    assert_eq!((history.code, &*history.out), (Some(1), "0\n"), "{history:?}");
     assert!(history.err.contains("three") && history.err.contains(":1 of inventory-change"), "{history:?}");
 }
 

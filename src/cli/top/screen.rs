@@ -10,7 +10,7 @@ use ratatui::{DefaultTerminal, Frame};
 use rustix::termios::tcgetwinsize;
 
 use super::super::output::thousands;
-use super::super::shown::replace_controls;
+use super::super::shown::visible;
 use super::Look;
 use crate::client::ConnectionInfo;
 
@@ -207,7 +207,7 @@ fn table<'a>(
 
 /// A text that may be a stranger's.
 fn cell(text: &str) -> Cell<'static> {
-    Cell::from(replace_controls(text))
+    Cell::from(visible(text))
 }
 
 fn right(text: String) -> Cell<'static> {
