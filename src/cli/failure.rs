@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::grant::{self, Grant};
+use super::interrupt::Stop;
 use super::program;
 use crate::client::{AuthFailure, Error, FieldError};
 use crate::schema::LoadErrors;
@@ -19,6 +20,8 @@ pub enum Failure {
     Forbidden(String),
     /// The message was written already.
     Reported,
+    /// A signal stopped the command before it was done. The message was written already.
+    Stopped(Stop),
     /// The reader of stdout has closed the pipe (`| head`). This is a normal end of a command that only reads, with exit code 0.
     /// A command with effects handles it.
     ClosedPipe,
@@ -38,6 +41,7 @@ impl Failure {
                 say(&needed.map_or_else(grant::inspect, Grant::to_string));
             }
             Self::ClosedPipe => return ExitCode::SUCCESS,
+            Self::Stopped(by) => return by.end(),
             Self::Reported => {}
             Self::Message(message) => say_error(&message),
         }
@@ -49,6 +53,12 @@ impl Failure {
 pub fn say_error(message: &str) {
     let red = anstyle::AnsiColor::Red.on_default().bold();
     say(&format!("{red}error{red:#}: {message}"));
+}
+
+/// Says that a signal stops the command, and what that means.
+pub fn stopped(by: Stop, meaning: &str) -> Failure {
+    say_error(&format!("interrupted by {by}{meaning}"));
+    Failure::Stopped(by)
 }
 
 /// Writes a warning to stderr.

@@ -1,17 +1,137 @@
-//! Ctrl-C and SIGTERM for the commands that publish: what is in flight may be published, and the user must learn that.
+//! Ctrl-C and SIGTERM: the one rule for all commands, and the wait for such a signal.
+//!
+//! - `serve`, `tail` and `top` run until they are stopped, and `bench` reports what it has measured so far: a signal is their
+//!   normal end, with exit code 0.
+//! - Any other command is stopped before it is done. It ends by the signal, as a program does that knows nothing of signals:
+//!   a shell shows 130 or 143, and ends a loop around the command, too. A command that has something to say first waits with
+//!   [`Stops`], and then returns [`Failure::Stopped`](super::failure::Failure::Stopped).
+//!
+//! So a signal ends the process at once, except while somebody waits for it by this file. A handler stays for the life of the
+//! process: [`AT_ONCE`] says whether it does what happens without one.
 
+use std::fmt;
 use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
 
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::flag::register_conditional_default;
+use signal_hook::iterator::{Handle, Signals};
+use signal_hook::low_level::emulate_default_handler;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for a signal that ends the command; returns its name for people.
+/// Whether a handled signal does what it does without a handler.
+static AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// How many [`Waiting`] there are.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// A signal that stops a command. Shown as people call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Interrupt,
+    Terminate,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "Ctrl-C",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+impl Stop {
+    /// Ends the process by this signal. Returns what a shell would show only if that is not possible.
+    pub fn end(self) -> ExitCode {
+        let number = match self {
+            Self::Interrupt => SIGINT,
+            Self::Terminate => SIGTERM,
+        };
+        let _ = emulate_default_handler(number);
+        ExitCode::from(128 + number as u8)
+    }
+}
+
+/// Somebody waits for signals: they do not end the process at once.
+struct Waiting;
+
+impl Waiting {
+    fn new() -> Self {
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        AT_ONCE.store(false, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if WAITING.fetch_sub(1, Ordering::SeqCst) == 1 {
+            AT_ONCE.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The signals that stop a command. They do so only by [`Stops::next`], while this exists.
+pub struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+    _waiting: Waiting,
+}
+
+impl Stops {
+    /// # Errors
+    /// If a handler cannot be set.
+    pub fn new() -> io::Result<Self> {
+        let waiting = Waiting::new();
+        let handled = |kind: SignalKind| {
+            register_conditional_default(kind.as_raw_value(), AT_ONCE.clone())?;
+            signal(kind)
+        };
+        let (interrupt, terminate) = (handled(SignalKind::interrupt())?, handled(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, _waiting: waiting })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.terminate.recv() => Stop::Terminate,
+        }
+    }
+}
+
+/// Runs `work`, which blocks and has changed something that outlives the process. A signal, or Ctrl-Z, calls `leave` before it
+/// does what it does otherwise; `back` is called when the process goes on.
 ///
 /// # Errors
 /// If a handler cannot be set.
-pub async fn interrupted() -> io::Result<&'static str> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => Ok("Ctrl-C"),
-        _ = terminate.recv() => Ok("SIGTERM"),
+pub fn leaving<T>(leave: impl Fn() + Send, back: impl Fn() + Send, work: impl FnOnce() -> T) -> io::Result<T> {
+    /// Ends the thread, also after a panic.
+    struct Closing(Handle);
+    impl Drop for Closing {
+        fn drop(&mut self) {
+            self.0.close();
+        }
     }
+    const ALL: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP];
+    let _waiting = Waiting::new();
+    let mut signals = Signals::new(ALL)?;
+    for number in ALL {
+        register_conditional_default(number, AT_ONCE.clone())?;
+    }
+    let closing = Closing(signals.handle());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in &mut signals {
+                leave();
+                let _ = emulate_default_handler(number);
+                back();
+            }
+        });
+        let _closing = closing;
+        Ok(work())
+    })
 }

@@ -1,6 +1,6 @@
 //! Reads a secret that a user gives to a command: from a file, or typed at a prompt that does not show it.
 //!
-//! An error names the file and never its content.
+//! An error names the file and never its content. However the prompt ends, the terminal is as it was before.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::interrupt;
 use crate::secret::Secret;
 
 /// The most bytes that a file with a secret may have. A token has at most 16 KiB.
@@ -45,10 +46,16 @@ pub fn ask(what: &str) -> Result<Secret, String> {
     let mut line = Zeroizing::new(String::new());
     if io::stdin().is_terminal() {
         let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(unreadable)?;
-        let _hidden = Hidden::new(&terminal).map_err(unreadable)?;
-        write!(&terminal, "{what}: ").map_err(unreadable)?;
-        let read = BufReader::new(&terminal).take(MAX_BYTES).read_line(&mut line);
-        read.map_err(unreadable)?;
+        let hidden = Hidden::new(&terminal).map_err(unreadable)?;
+        let prompt = || hidden.hide().and_then(|()| write!(&terminal, "{what}: "));
+        // There is nothing to do about a terminal that is gone.
+        let leave = || drop(hidden.show().and_then(|()| writeln!(&terminal)));
+        let back = || drop(prompt());
+        let read = interrupt::leaving(leave, back, || {
+            prompt()?;
+            BufReader::new(&terminal).take(MAX_BYTES).read_line(&mut line)
+        });
+        read.flatten().map_err(unreadable)?;
     } else {
         // The rest of stdin may be the input of the command.
         io::stdin().lock().take(MAX_BYTES).read_line(&mut line).map_err(unreadable)?;
@@ -59,7 +66,7 @@ pub fn ask(what: &str) -> Result<Secret, String> {
     }
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// A terminal that can hide what is typed, until this is dropped.
 struct Hidden<'a> {
     terminal: &'a File,
     before: Termios,
@@ -67,20 +74,27 @@ struct Hidden<'a> {
 
 impl<'a> Hidden<'a> {
     fn new(terminal: &'a File) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut hidden = before.clone();
+        Ok(Self { terminal, before: tcgetattr(terminal)? })
+    }
+
+    fn hide(&self) -> io::Result<()> {
+        let mut hidden = self.before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
         // The line end is shown, so that the cursor does not stay behind the prompt.
         hidden.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
-        Ok(Self { terminal, before })
+        Ok(tcsetattr(self.terminal, OptionalActions::Flush, &hidden)?)
+    }
+
+    /// The modes are as before.
+    fn show(&self) -> io::Result<()> {
+        Ok(tcsetattr(self.terminal, OptionalActions::Now, &self.before)?)
     }
 }
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         // There is nothing to do about a terminal that is gone.
-        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+        let _ = self.show();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::candidates;
-use super::failure::{Failure, say, say_error};
+use super::failure::{Failure, say, say_error, stopped};
 use super::fields::{self, Field};
 use super::interrupt::Stops;
 use super::number::whole;
@@ -107,16 +107,21 @@ impl Trigger {
     }
 
     async fn publish(&self, client: &Client, source: &Source<'_>) -> Result<(), Failure> {
+        let mut stops = Stops::new()?;
         if self.count == 1 {
-            let accepted = client.publish_text(EventText::of(source.event(0)?)).await?;
+            let event = EventText::of(source.event(0)?);
+            let accepted = tokio::select! {
+                accepted = client.publish_text(event) => accepted?,
+                by = stops.next() => return Err(stopped(by, "; the event may be published all the same")),
+            };
             return publish::print(&accepted, self.json);
         }
         let mut progress = Progress::new(self.json);
         let outcome = tokio::select! {
             outcome = self.publish_many(client, source, &mut progress) => outcome,
-            by = interrupted() => {
-                let by = by?;
-                Err(format!("interrupted by {by}; the request under way may have published its events, too").into())
+            by = stops.next() => {
+                progress.clear();
+                Err(stopped(by, "; the request under way may have published its events, too"))
             }
         };
         let written = progress.end(outcome.is_ok());

@@ -96,10 +96,11 @@ impl Bench {
         self.check_channel(&client).await?;
         let (data, shared) = (self.sample()?, Shared::new());
         warn_of_file_limit(self.connections);
+        let mut stops = Stops::new()?;
         let swarm = tokio::select! {
             swarm = self.connect(&client, &shared) => swarm?,
-            by = interrupted() => {
-                return Err(format!("interrupted by {} before all subscribers were connected", by?).into());
+            by = stops.next() => {
+                return Err(stopped(by, " before all subscribers were connected"));
             }
         };
         let bar = self.bar(u64::from(self.seconds) * 10, "{wide_bar} {msg}");
@@ -118,11 +119,13 @@ impl Bench {
         let outcome = tokio::select! {
             outcome = publishing => outcome,
             // Report what was measured so far.
-            by = interrupted() => {
-                say(&format!("interrupted by {}", by?));
+            by = stops.next() => {
+                say(&format!("interrupted by {by}"));
                 Ok(())
             }
         };
+        // The next one ends it at once.
+        drop(stops);
         bar.finish_and_clear();
         let elapsed = start.elapsed();
         let failed = outcome.is_err();

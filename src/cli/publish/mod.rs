@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::candidates;
-use super::failure::{Failure, say, say_error};
+use super::failure::{Failure, say, stopped};
 use super::fields::{self, Field};
-use super::interrupt::interrupted;
+use super::interrupt::Stops;
 use super::output::{DIM, Output, colour_of};
 use super::remote::Remote;
 use crate::client::{Accepted, Client, Error, EventText};
@@ -92,17 +92,20 @@ impl Publish {
         }
         event.push(("data".into(), data));
         let event = EventText::of(Json::Object(event));
+        let mut stops = Stops::new()?;
         let published = tokio::select! {
             published = client.publish_text(event) => published,
-            by = interrupted() => {
-                say_error(&format!("interrupted by {}", by?));
-                return Err(unconfirmed(&id));
+            by = stops.next() => {
+                let stopped = stopped(by, "");
+                say_unconfirmed(&id);
+                return Err(stopped);
             }
         };
         let accepted = match published {
             Err(Error::Unconfirmed { cause, .. }) => {
                 Failure::from(*cause).report();
-                return Err(unconfirmed(&id));
+                say_unconfirmed(&id);
+                return Err(Failure::Reported);
             }
             accepted => accepted?,
         };
@@ -140,12 +143,11 @@ fn exit_with_usage_error(message: &str) -> Failure {
 }
 
 /// Tells how to repeat the command safely, where it is unknown whether the event was published.
-fn unconfirmed(id: &str) -> Failure {
+fn say_unconfirmed(id: &str) {
     say(&format!(
         "It is not known whether the event was published. To publish it safely, repeat the command with --id {id}: \
          the daemon takes an id only once."
     ));
-    Failure::Reported
 }
 
 /// Prints the accepted event. If stdout cannot be written, the message says that the event was published all the same.

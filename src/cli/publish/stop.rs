@@ -4,6 +4,7 @@ use std::io;
 
 use super::super::failure::{FORBIDDEN, Failure, say, say_error, say_field_errors, without_route};
 use super::super::grant::Grant;
+use super::super::interrupt;
 use crate::client::{Error, Problem};
 
 pub enum Stop {
@@ -18,7 +19,7 @@ pub enum Stop {
     /// Stdin cannot be read on.
     Input(io::Error),
     /// A signal ended the command.
-    Interrupted { by: &'static str },
+    Interrupted { by: interrupt::Stop },
 }
 
 impl From<io::Error> for Stop {
@@ -35,6 +36,10 @@ impl Stop {
             Self::Unreadable { line, .. } => Some(*line),
             Self::Refused { problem, line, .. } if problem.code != FORBIDDEN => Some(*line),
             _ => None,
+        };
+        let failure = match &self {
+            Self::Interrupted { by } => Failure::Stopped(*by),
+            _ => Failure::Reported,
         };
         let unpublished_from = match self {
             Self::Unreadable { line, error } => {
@@ -98,6 +103,6 @@ impl Stop {
             "To go on, {again} with --id-prefix {id_prefix}: the daemon takes an id only once within \
              its deduplication window (10 minutes by default)."
         ));
-        Failure::Reported
+        failure
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::failure::{Failure, say};
-use super::super::interrupt::interrupted;
+use super::super::interrupt::Stops;
 use super::super::progress::Progress;
 use super::super::remote::{Remote, retrying};
 use super::lines::{self, Line};
@@ -58,9 +58,10 @@ pub async fn run(
     let has_retry_timeout = remote.has_retry_timeout();
     let mut stream =
         Stream { client, has_retry_timeout, event_type, id_prefix: &id_prefix, progress, in_flight: None, said };
+    let mut stops = Stops::new()?;
     let outcome = tokio::select! {
         outcome = stream.publish() => outcome,
-        by = interrupted() => Err(by.map_or_else(Stop::from, |by| Stop::Interrupted { by })),
+        by = stops.next() => Err(Stop::Interrupted { by }),
     };
     let in_flight = stream.in_flight;
     // First the bar, so that no message is written into it.

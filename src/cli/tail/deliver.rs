@@ -7,11 +7,11 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::super::failure::{Failure, say, say_error};
 use super::super::follow::{Following, Seen};
+use super::super::interrupt::Stops;
 use super::super::output::{self, DIM};
 use super::super::reporter::ConnectionReporter;
 use super::exec::Exec;
@@ -74,21 +74,6 @@ impl<E: Into<Failure>> From<E> for Stopped {
     }
 }
 
-/// The signals that end the command.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// The state of the loop.
 pub struct Delivering {
     destination: Destination,
@@ -100,7 +85,7 @@ pub struct Delivering {
     /// What came while an event waited for its answer.
     ahead: VecDeque<Result<Update, Error>>,
     reporter: ConnectionReporter,
-    signals: Signals,
+    signals: Stops,
     /// A signal came while an event waited for its answer.
     stopping: bool,
     /// The channels whose subscriptions are not confirmed yet.
@@ -111,19 +96,15 @@ pub struct Delivering {
 
 impl Delivering {
     /// The loop over a subscriber of what is followed, which begins with these channels.
-    ///
-    /// # Errors
-    /// The handlers of the signals cannot be set.
     pub fn new(
         destination: Destination,
         policy: Policy,
         positions: Positions,
         receipts: Receipts,
         (following, subscriber, channels): (Following, Subscriber, HashSet<Arc<str>>),
-    ) -> Result<Self, Failure> {
-        let signals =
-            Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
-        Ok(Self {
+        signals: Stops,
+    ) -> Self {
+        Self {
             destination,
             policy,
             positions,
@@ -137,7 +118,7 @@ impl Delivering {
             unconfirmed: channels,
             done: 0,
             skipped: 0,
-        })
+        }
     }
 
     /// Delivers until a signal, a failure, or the count.
@@ -222,7 +203,7 @@ impl Delivering {
                         more.into_iter().for_each(|one| self.subscriber.add(self.positions.resume(one)));
                         continue;
                     }
-                    () = self.signals.next() => return Err(Stopped::Asked),
+                    _ = self.signals.next() => return Err(Stopped::Asked),
                     () = output::reader_gone() => return Err(Failure::ClosedPipe.into()),
                 },
             };
@@ -309,7 +290,7 @@ impl Delivering {
             tokio::select! {
                 outcome = &mut attempt => return outcome,
                 update = self.subscriber.next(), if room => put(update, &mut self.ahead, &mut self.reporter),
-                () = self.signals.next() => {
+                _ = self.signals.next() => {
                     if std::mem::replace(&mut self.stopping, true) {
                         say(&format!("stopped before an answer: the event {} may come twice", item.message.id));
                         // A command of --exec is waited for by a thread, which only the end of the process ends.
@@ -330,7 +311,7 @@ impl Delivering {
             tokio::select! {
                 () = &mut over => return Ok(()),
                 update = self.subscriber.next(), if room => put(update, &mut self.ahead, &mut self.reporter),
-                () = self.signals.next() => return Err(Stopped::Asked),
+                _ = self.signals.next() => return Err(Stopped::Asked),
                 () = output::reader_gone() => return Err(Failure::ClosedPipe.into()),
             }
         }

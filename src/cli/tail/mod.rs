@@ -27,6 +27,8 @@ use super::candidates;
 use super::failure::{Failure, say};
 use super::fields::Field;
 use super::follow::{Following, LATEST, Seen};
+use super::interrupt::Stops;
+use super::number::whole;
 use super::output::{self, DIM, Output};
 use super::remote::Remote;
 use super::reporter::ConnectionReporter;
@@ -59,10 +61,10 @@ pub struct Tail {
     #[arg(long, value_name = "CURSOR|10m|start|latest")]
     since: Option<String>,
     /// Print each Nth event only. `--count` counts those that are printed.
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = whole::<u64>(1..=u64::MAX))]
     sample: u64,
     /// Stop after N events.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1..=u64::MAX))]
     count: Option<u64>,
     #[command(flatten)]
     shape: Shape,
@@ -165,14 +167,15 @@ impl Tail {
             Destination::Forward(_) => Receipts::Lines(Output::new(), self.shape.zone()),
         };
         let client = self.remote.client()?;
+        let mut stops = Stops::new()?;
         let (following, subscriptions) = tokio::select! {
             begun = self.begin(&client) => begun?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = stops.next() => return Ok(()),
         };
         let begun: Vec<_> = subscriptions.into_iter().map(|subscription| positions.resume(subscription)).collect();
         let channels = begun.iter().map(|subscription| subscription.channel.clone()).collect();
         let subscriber = client.subscribe(begun);
-        Delivering::new(destination, policy, positions, receipts, (following, subscriber, channels))?.run().await
+        Delivering::new(destination, policy, positions, receipts, (following, subscriber, channels), stops).run().await
     }
 
     /// The channels of the flags, and their subscriptions.
@@ -182,21 +185,26 @@ impl Tail {
 
     /// Prints each event.
     async fn print(self) -> Result<(), Failure> {
-        let mut interrupted = pin!(tokio::signal::ctrl_c());
         let mut reader_gone = pin!(output::reader_gone());
         let client = self.remote.client()?;
-        let (mut following, subscriptions) = tokio::select! {
-            begun = self.begin(&client) => begun?,
-            _ = &mut interrupted => return Ok(()),
+        let mut stops = Stops::new()?;
+        let beginning = async {
+            let begun = self.begin(&client).await?;
+            let channels: Vec<_> = begun.1.iter().map(|subscription| &*subscription.channel).collect();
+            self.shape.check_fields(&client, &channels).await?;
+            Ok::<_, Failure>(begun)
         };
-        let channels: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
-        self.shape.check_fields(&client, &channels).await?;
+        let (mut following, subscriptions) = tokio::select! {
+            begun = beginning => begun?,
+            _ = stops.next() => return Ok(()),
+        };
         let mut unconfirmed: HashSet<_> =
             subscriptions.iter().map(|subscription| subscription.channel.clone()).collect();
         let mut printer = self.shape.printer()?;
         let mut reporter = ConnectionReporter::default();
         let mut left = self.count;
         let mut seen: u64 = 0;
+        let mut is_stopped = false;
         let mut subscriber = client.subscribe(subscriptions);
         while left != Some(0) {
             // Events that have already arrived are printed in one write. Flush before waiting for more.
@@ -214,7 +222,10 @@ impl Tail {
                             reporter.flush();
                             continue;
                         }
-                        _ = &mut interrupted => break,
+                        _ = stops.next() => {
+                            is_stopped = true;
+                            break;
+                        }
                         () = &mut reader_gone => return Err(Failure::ClosedPipe),
                     }
                 }
@@ -250,10 +261,13 @@ impl Tail {
                 }
             }
         }
+        // The next one ends it at once.
+        drop(stops);
         printer.output.flush()?;
         reporter.flush();
         subscriber.close().await;
-        Ok(())
+        // Stopped is the normal end, whatever came before.
+        if is_stopped { Ok(()) } else { printer.end() }
     }
 }
 

@@ -23,10 +23,10 @@ use super::candidates;
 use super::failure::Failure;
 use super::fields::Field;
 use super::follow::{Following, Seen};
-use super::interrupt::interrupted;
+use super::interrupt::Stops;
 use super::output::Output;
 use super::remote::Remote;
-use crate::client::{ChannelInfo, Client, ConnectionInfo, Error, NodeInfo, Update};
+use crate::client::{ChannelInfo, Client, ConnectionInfo, Error, NodeInfo, Subscription, Update};
 use crate::config;
 use screen::Screen;
 use tally::Tally;
@@ -146,6 +146,28 @@ struct Answers {
     nodes: Result<Vec<NodeInfo>, Error>,
 }
 
+/// Counts for a while, and prints one look.
+async fn look_once(
+    client: &Client,
+    subscriptions: Vec<Subscription>,
+    mut state: State,
+    time: Duration,
+) -> Result<(), Failure> {
+    let mut subscriber = client.subscribe(subscriptions);
+    let mut end = pin!(sleep(time));
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            update = subscriber.next() => state.take(update?),
+        }
+    }
+    subscriber.close().await;
+    state.learn(answers(client, Duration::ZERO).await);
+    let mut output = Output::ndjson();
+    output.json(&state.look())?;
+    output.flush()
+}
+
 /// Asks the daemon after a while.
 async fn answers(client: &Client, after: Duration) -> Answers {
     sleep(after).await;
@@ -165,24 +187,21 @@ impl Top {
         }
         let client = self.remote.client()?;
         let is_chosen = !(self.channels.is_empty() && self.filter.is_empty());
-        let (following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
-        let counted = is_chosen.then(|| subscriptions.iter().map(|one| one.channel.clone()).collect());
-        let mut state = State::new(&client, counted).await?;
-        let mut subscriber = client.subscribe(subscriptions);
+        let beginning = async {
+            let (following, subscriptions) = Following::begin(client.clone(), self.channels, self.filter, None).await?;
+            let counted = is_chosen.then(|| subscriptions.iter().map(|one| one.channel.clone()).collect());
+            Ok::<_, Failure>((following, subscriptions, State::new(&client, counted).await?))
+        };
         if self.json {
-            let mut end = pin!(sleep(self.time));
-            loop {
-                tokio::select! {
-                    () = &mut end => break,
-                    update = subscriber.next() => state.take(update?),
-                }
-            }
-            subscriber.close().await;
-            state.learn(answers(&client, Duration::ZERO).await);
-            let mut output = Output::ndjson();
-            output.json(&state.look())?;
-            return output.flush();
+            let (_, subscriptions, state) = beginning.await?;
+            return look_once(&client, subscriptions, state, self.time).await;
         }
+        let mut stops = Stops::new()?;
+        let (following, subscriptions, mut state) = tokio::select! {
+            begun = beginning => begun?,
+            _ = stops.next() => return Ok(()),
+        };
+        let mut subscriber = client.subscribe(subscriptions);
         let mut screen = Screen::new()?;
         let mut following = following.silent();
         let mut events = terminal_events();
@@ -190,7 +209,6 @@ impl Top {
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Keys and frames do not wait for an answer: the daemon may hang.
         let mut asked = pin!(answers(&client, ASK));
-        let mut stopped = pin!(interrupted());
         let mut is_paused = false;
         loop {
             tokio::select! {
@@ -217,7 +235,7 @@ impl Top {
                     asked.set(answers(&client, ASK));
                 }
                 // So that the terminal is left as it was.
-                _ = &mut stopped => break,
+                _ = stops.next() => break,
                 event = events.recv() => match event {
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match key.code {
                         KeyCode::Char('q') | KeyCode::Esc => break,

@@ -1,8 +1,14 @@
 //! The command line at a terminal and in scripts: what it says, what it leaves behind, and which exit code it has.
 //!
+//! - [`prompt`] types at the prompt for a token.
+//! - [`stopped`] has the exit codes after Ctrl-C and SIGTERM.
+//! - [`shown`] looks at what a terminal gets: narrow tables, letters that turn the direction.
 //! - [`numbers`] has wrong numbers and small rates.
 
 mod numbers;
+mod prompt;
+mod shown;
+mod stopped;
 
 use std::net::TcpListener;
 

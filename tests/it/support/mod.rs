@@ -21,6 +21,7 @@ pub mod resp;
 pub mod sentinel;
 pub mod slow;
 pub mod subscriber;
+pub mod terminal;
 pub mod tls;
 pub mod upstash;
 pub mod wrapped;
