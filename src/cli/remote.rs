@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 
 use super::context::{self, Stored};
+use super::daemon_flags::{DaemonFlags, Named};
 use super::failure::{Failure, say, say_warning};
 use super::output::human;
 use super::secret_input;
@@ -31,14 +32,8 @@ pub const TOKEN_VARIABLE: &str = "TIDINGS_TOKEN";
 #[derive(Args)]
 #[command(next_help_heading = "Daemon")]
 pub struct Remote {
-    /// Address of the daemon. For several nodes of one bus, separate the addresses with commas
-    /// [default: that of the current context, or http://127.0.0.1:7400].
-    #[arg(long, env = "TIDINGS_URL", value_delimiter = ',', value_hint = ValueHint::Url)]
-    url: Vec<String>,
-
-    /// The daemon, token and certificates under this name; `tidings context add` gives names.
-    #[arg(long, value_name = "NAME", env = "TIDINGS_CONTEXT", add = context::candidates())]
-    context: Option<String>,
+    #[command(flatten)]
+    daemon: DaemonFlags,
 
     #[command(flatten)]
     credential: CredentialFlags,
@@ -87,7 +82,7 @@ pub fn secret(text: &str) -> Result<Secret, Infallible> {
 /// Without the token.
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Remote").finish_non_exhaustive()
     }
 }
 
@@ -216,7 +211,7 @@ impl Remote {
 
     /// Whether a flag or a variable says which daemon is meant.
     pub fn names_a_daemon(&self) -> bool {
-        !self.urls().is_empty() || self.context.as_deref().is_some_and(|name| !name.is_empty())
+        !matches!(self.daemon.named(), Ok(Named::Nothing))
     }
 
     fn client_of(&self, context: Stored) -> Result<Client, Failure> {
@@ -240,29 +235,16 @@ impl Remote {
         self.client_with(&context, self.credential.or(&context).silently_given())
     }
 
-    /// The addresses of the flag or the variable.
-    fn urls(&self) -> Vec<String> {
-        // Deployment files often set a variable to an empty text to leave it out.
-        self.url.iter().filter(|url| !url.is_empty()).cloned().collect()
-    }
-
     /// The context of this command, or one with the addresses that were given. Nothing of a context is used for another
     /// address than its own: a token would go to a stranger.
     fn context(&self) -> Result<Stored, Failure> {
-        let named = self.context.as_deref().filter(|name| !name.is_empty());
-        match (self.urls(), named) {
-            (urls, Some(name)) if !urls.is_empty() => Err(format!(
-                "a context and an address are given, which may be two daemons: leave out --context and TIDINGS_CONTEXT \
-                 ({name}), or --url and TIDINGS_URL ({})",
-                urls.join(",")
-            )
-            .into()),
-            (urls, None) if !urls.is_empty() => Ok(Stored { url: urls, ..Stored::default() }),
-            (_, named) => {
-                let default = || Stored { url: vec![DEFAULT_URL.into()], ..Stored::default() };
-                Ok(context::chosen(named)?.unwrap_or_else(default))
-            }
-        }
+        let name = match self.daemon.named()? {
+            Named::Addresses(url) => return Ok(Stored { url, ..Stored::default() }),
+            Named::Context(name) => Some(name),
+            Named::Nothing => None,
+        };
+        let default = || Stored { url: vec![DEFAULT_URL.into()], ..Stored::default() };
+        Ok(context::chosen(name.as_deref())?.unwrap_or_else(default))
     }
 
     fn client_with(&self, context: &Stored, token: Option<Given>) -> Result<Client, Failure> {

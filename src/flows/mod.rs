@@ -36,6 +36,7 @@ pub use checkpoint::Checkpoint;
 pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use lease::{IDLE_INTERVAL, Lease};
+pub use settings::name;
 pub use supervisor::supervise;
 
 use crate::access::{Caller, NamespaceId};

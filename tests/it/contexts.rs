@@ -66,7 +66,7 @@ fn a_token_of_a_context_goes_to_no_other_address() {
 
     let both = context(folder.path(), &["nodes", "--url", &stranger, "--context", "prod"]);
     assert_eq!(both.code, Some(1), "{both:?}");
-    assert!(both.err.contains("leave out --context and TIDINGS_CONTEXT (prod)"), "{both:?}");
+    assert!(both.err.contains("leave out --context (prod) or --url ("), "{both:?}");
 }
 
 #[test]
@@ -107,4 +107,68 @@ fn mistakes_are_named_and_an_address_helps_over_a_damaged_file() {
     assert!(damaged.err.contains("contexts.toml cannot be read") && damaged.err.contains("--url"), "{damaged:?}");
     let daemon = Daemon::start();
     assert_eq!(here(&["nodes", "--url", &daemon.url]).code, Some(0));
+}
+
+/// A flag is for this command, a variable for all of a shell: the flag is what was meant.
+#[test]
+fn a_flag_wins_over_a_variable_and_two_of_a_kind_contradict_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start();
+    let dead = "http://127.0.0.1:1";
+    for (name, url) in [("here", daemon.url.as_str()), ("dead", dead)] {
+        assert_eq!(context(folder.path(), &["context", "add", name, url]).code, Some(0));
+    }
+    let nodes = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = tidings(folder.path(), &[&["nodes", "--json"], arguments].concat());
+        command.envs(variables.iter().copied());
+        run(command, "")
+    };
+    let (by_name, by_url) = (("TIDINGS_CONTEXT", "dead"), ("TIDINGS_URL", dead));
+    for (arguments, variables) in [
+        (&["--url", &daemon.url][..], &[by_name][..]),
+        (&["--url", &daemon.url], &[by_name, by_url]),
+        (&["--context", "here"], &[by_url]),
+        (&["--context", "here"], &[by_url, by_name]),
+        (&[], &[("TIDINGS_CONTEXT", "here")]),
+        (&[], &[("TIDINGS_URL", &daemon.url)]),
+        (&[], &[("TIDINGS_URL", &daemon.url), ("TIDINGS_CONTEXT", "")]),
+        (&["--context", "here"], &[("TIDINGS_URL", "")]),
+    ] {
+        let ended = nodes(arguments, variables);
+        assert_eq!(ended.code, Some(0), "{arguments:?} {variables:?} {ended:?}");
+    }
+    for (arguments, variables, named) in [
+        (&["--url", &daemon.url, "--context", "here"][..], &[][..], ["--context (here)", "--url ("]),
+        // The flag has the value of the variable by chance.
+        (&["--url", dead, "--context", "here"], &[by_url], ["--context (here)", "--url ("]),
+        (&[], &[by_url, by_name], ["TIDINGS_CONTEXT (dead)", "TIDINGS_URL ("]),
+    ] {
+        let ended = nodes(arguments, variables);
+        assert_eq!(ended.code, Some(1), "{arguments:?} {variables:?} {ended:?}");
+        for named in named {
+            assert!(ended.err.contains(named), "{named}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_a_shell_would_split_and_an_address_with_a_password_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let add = |name: &str, url: &str| context(folder.path(), &["context", "add", "--", name, url]);
+    let long = "x".repeat(65);
+    for name in ["", "-x", "bad name/../x", "a b", ".hidden", "a/b", "a\"b", "é", &long] {
+        let ended = add(name, "http://127.0.0.1:1");
+        assert_eq!(ended.code, Some(2), "{name:?}: {ended:?}");
+        assert!(ended.err.contains("1 to 64 letters, digits, `.`, `_` or `-`"), "{name:?}: {ended:?}");
+    }
+    for url in ["http://user:s3cret@127.0.0.1:1", "http://127.0.0.1:1,http://s3cret@127.0.0.1:2"] {
+        let ended = add("prod", url);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.err.contains("user name or password") && ended.err.contains("--token-file"), "{ended:?}");
+        assert!(!ended.err.contains("s3cret"), "{ended:?}");
+    }
+    assert_eq!(context(folder.path(), &["context", "list", "--json"]).out, "");
+    for name in ["a", "prod-eu_1.x", &long[1..]] {
+        assert_eq!(add(name, "http://127.0.0.1:1").code, Some(0), "{name}");
+    }
 }

@@ -10,12 +10,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::json;
+use url::Url;
 
 use super::failure::{Failure, say, say_warning};
 use super::output::Output;
 use super::program;
 use crate::client::Client;
 use crate::config::read_error;
+use crate::flows;
 pub use file::Context as Stored;
 use file::Contexts;
 
@@ -36,7 +38,8 @@ pub enum Context {
     after_help = "Examples:\n  tidings context add local http://127.0.0.1:7400\n  tidings context add prod https://bus-1.example,https://bus-2.example --token-file ~/.prod-token"
 )]
 pub struct Add {
-    /// The name of the context.
+    /// The name of the context: 1 to 64 letters, digits, `.`, `_` or `-`.
+    #[arg(value_parser = name)]
     name: String,
     /// Address of the daemon. For several nodes of one bus, separate the addresses with commas.
     #[arg(value_delimiter = ',', required = true, value_hint = ValueHint::Url)]
@@ -88,6 +91,28 @@ pub struct Remove {
     name: String,
 }
 
+/// A name that a shell and a file take as it is, as those of flows.
+fn name(text: &str) -> Result<String, String> {
+    match flows::name(text) {
+        Ok(name) if !text.starts_with('-') => Ok(name.to_string()),
+        _ => Err("expected 1 to 64 letters, digits, `.`, `_` or `-`, the first of them no `.` and no `-`".into()),
+    }
+}
+
+/// Refuses an address with a password: the file of the contexts holds no secret, and `context list` shows it.
+fn without_password(urls: &[String]) -> Result<(), Failure> {
+    let parsed = urls.iter().filter_map(|url| Url::parse(url).ok());
+    match parsed.into_iter().find(|url| !url.username().is_empty() || url.password().is_some()) {
+        Some(url) => Err(format!(
+            "the address of {} has a user name or password, which is not stored: leave it out, and give a token or API key with \
+             --token-file FILE",
+            url.host_str().unwrap_or_default()
+        )
+        .into()),
+        None => Ok(()),
+    }
+}
+
 impl Context {
     pub fn run(self) -> Result<(), Failure> {
         match self {
@@ -101,6 +126,7 @@ impl Context {
 
 impl Add {
     fn run(self) -> Result<(), Failure> {
+        without_password(&self.url)?;
         Client::for_nodes(&self.url)?;
         let mut all = Contexts::load()?;
         let absolute = |file: Option<PathBuf>| file.map(std::path::absolute).transpose();
