@@ -15,8 +15,11 @@ use tokio::time::{Instant, sleep};
 use super::failure::{Failure, say};
 use super::fields::{self, Field};
 use super::output::DIM;
+use super::remote::TOKEN_VARIABLE;
+use super::{grant, program};
 use crate::client::{Client, Error, Subscription, Update};
 use crate::event::{Filter, FilterError, Moment, Position, Since};
+use crate::suggest;
 
 /// The value of `--since` that begins with the newest event of each subject.
 pub const LATEST: &str = "latest";
@@ -138,7 +141,8 @@ impl Following {
     /// Takes what the subscriber returned.
     ///
     /// # Errors
-    /// Those of the subscriber, but for the refusal of one of all channels.
+    /// Those of the subscriber, but for the refusal of one of all channels. Where each was refused from the beginning, the last
+    /// refusal is one.
     pub fn saw(&mut self, update: Result<Update, Error>) -> Result<Seen, Error> {
         let Some(known) = &mut self.known else { return update.map(Seen::Update) };
         match &update {
@@ -154,6 +158,11 @@ impl Following {
                     say(&format!("{DIM}{channel} is not followed any more: {message}{DIM:#}"));
                 }
                 known.entry(channel.as_str().into()).or_default().has_ended = true;
+                // An operator sees all channels, and may follow none of them.
+                let is_one_followed = known.values().any(|known| !known.has_ended || known.position.is_some());
+                if self.says && !is_one_followed {
+                    return update.map(Seen::Update);
+                }
                 return Ok(Seen::Ended(channel.as_str().into()));
             }
             _ => {}
@@ -232,6 +241,9 @@ pub async fn subscriptions(
     let mut names = named;
     if all {
         names = client.channels().await?.into_iter().map(|channel| channel.name).collect();
+        if names.is_empty() {
+            return Err(nothing_granted(client));
+        }
     } else {
         // Follow a channel once, even if it was named twice.
         let mut seen = HashSet::new();
@@ -245,7 +257,7 @@ pub async fn subscriptions(
         }
     }
     if subscriptions.is_empty() {
-        return Err(no_channel_matches(refused, conditions));
+        return Err(no_channel_matches(&refused, conditions));
     }
     if subscriptions.len() < names.len() {
         let followed: Vec<_> = subscriptions.iter().map(|subscription| &*subscription.channel).collect();
@@ -260,7 +272,7 @@ async fn subscription(
     name: &str,
     conditions: &[Field],
     all: bool,
-) -> Result<Result<Subscription, FilterError>, Failure> {
+) -> Result<Result<Subscription, Unmatched>, Failure> {
     // The schema is fetched even without conditions, so that the command fails at once if the daemon is unreachable.
     let schema = match client.schema(name).await {
         // An unknown channel. The daemon refuses the subscription, and suggests a similar name.
@@ -274,23 +286,57 @@ async fn subscription(
     let filter = fields::filter(&schema, conditions);
     // A named channel's filter is left to the daemon, whose schema is the one that counts.
     Ok(match Filter::read(&filter, name, &schema) {
-        Err(error) if all => Err(error),
+        Err(error) if all => {
+            let fields = schema["properties"].as_object().map(|fields| fields.keys().cloned().collect());
+            Err(Unmatched { error, fields: fields.unwrap_or_default() })
+        }
         _ => Ok(subscription.filter(filter)),
     })
 }
 
-/// The failure of a filter for all channels that none of them can match.
-fn no_channel_matches(refused: Vec<FilterError>, conditions: &[Field]) -> Failure {
-    // A channel that has the fields, but never with these values, is the one that was meant.
-    if let Some(error) = refused.iter().find(|error| matches!(error, FilterError::Invalid(_))) {
-        return error.to_string().into();
+/// One of all channels, which the filter cannot match.
+struct Unmatched {
+    error: FilterError,
+    /// The fields of its data.
+    fields: Vec<String>,
+}
+
+/// The failure of a command for all channels where there is none for the credential.
+fn nothing_granted(client: &Client) -> Failure {
+    match client.has_token() {
+        true => format!("the token may subscribe to no channel; {}", grant::inspect()),
+        false => format!(
+            "without a token, there is no channel to subscribe to: give one with --token-file FILE, or in {TOKEN_VARIABLE}"
+        ),
     }
-    let fields: Vec<_> = conditions.iter().map(|field| field.name.as_str()).collect();
-    let fields = fields.join(" and ");
+    .into()
+}
+
+/// The failure of a filter for all channels that none of them can match.
+fn no_channel_matches(refused: &[Unmatched], conditions: &[Field]) -> Failure {
+    // A channel that has the fields, but never with these values, is the one that was meant.
+    if let Some(meant) = refused.iter().find(|refused| matches!(refused.error, FilterError::Invalid(_))) {
+        return meant.error.to_string().into();
+    }
+    let known: Vec<_> = refused.iter().flat_map(|refused| &refused.fields).map(String::as_str).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for field in conditions {
+        if !names.contains(&field.name.as_str()) {
+            names.push(&field.name);
+        }
+    }
+    let unknown = names.iter().find(|name| !known.contains(*name));
+    let near = unknown.and_then(|unknown| suggest::nearest(unknown, known.iter().copied()));
+    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let shown: Vec<_> = names.iter().map(|name| suggest::quoted(name)).collect();
+    let these = match &*shown {
+        [one] => format!("the field {one}"),
+        several => format!("all of the fields {}", several.join(", ")),
+    };
     let first = conditions.first().map_or_else(String::new, |field| format!("{}={}", field.name, field.text));
     format!(
-        "no channel has the field {fields}: name a channel to learn which fields it has, as in \
-         `tidings tail order-status --where {first}`"
+        "no channel has {these}{near}\nName a channel to learn which fields it has, as in `{} tail order-status --where {first}`.",
+        program::called()
     )
     .into()
 }

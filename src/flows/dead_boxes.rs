@@ -27,7 +27,12 @@ impl DeadBoxes {
         self.bus.require(caller, AdminRight::Flows)?;
         let of_kind = || self.flows.iter().filter(|flow| flow.kind == kind);
         let flow = of_kind().find(|flow| &*flow.name == name).ok_or_else(|| {
-            let known = Known::new("names", of_kind().map(|flow| &*flow.name));
+            let plural = match kind {
+                "bridge" => "bridges",
+                "sink" => "sinks",
+                _ => "flows",
+            };
+            let known = Known::new(plural, of_kind().map(|flow| &*flow.name));
             let refusal = format!("there is no {kind} {} here", suggest::quoted(name));
             Problem::new(ErrorCode::NotFound, known.refuse(&refusal, name))
         })?;

@@ -3,12 +3,14 @@
 //! - [`prompt`] types at the prompt for a token.
 //! - [`stopped`] has the exit codes after Ctrl-C and SIGTERM.
 //! - [`shown`] looks at what a terminal gets: narrow tables, letters that turn the direction.
+//! - [`unseen`] follows channels that a token may not see, or fields that no channel has.
 //! - [`numbers`] has wrong numbers and small rates.
 
 mod numbers;
 mod prompt;
 mod shown;
 mod stopped;
+mod unseen;
 
 use std::net::TcpListener;
 
