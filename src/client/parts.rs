@@ -25,6 +25,26 @@ impl Client {
         self.base(self.node())
     }
 
+    /// The same for people: without user name, password and the slash of an empty path.
+    pub(crate) fn shown_url(&self) -> String {
+        let base = self.base_url();
+        let path = if base.path() == "/" { "" } else { base.path() };
+        format!("{}{path}", self.url())
+    }
+
+    /// The names of the types that the credential may see, to read or to publish.
+    ///
+    /// # Errors
+    /// As [`Client::channels`].
+    pub(crate) async fn types(&self) -> Result<Vec<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Schemas {
+            schemas: serde_json::Map<String, serde_json::Value>,
+        }
+        let response: Schemas = self.get(&["v1", "schemas"], &[]).await?;
+        Ok(response.schemas.into_iter().map(|(name, _)| name).collect())
+    }
+
     /// Whether it sends a token.
     pub(crate) fn has_token(&self) -> bool {
         self.credential.is_some()

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::super::failure::client_certificate_advice;
 use super::super::output::{human, thousands};
 use super::finding::Finding;
-use crate::client::{Client, Error};
+use crate::client::{ChannelInfo, Client, Error, HistoryQuery};
 
 /// So often the round trip is measured.
 const ROUNDS: usize = 5;
@@ -152,18 +152,54 @@ fn allows(headers: &HeaderMap, origin: &str) -> bool {
     headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed == origin || allowed == "*")
 }
 
+/// The check of what the credential grants.
+const ACCESS: &str = "access";
+
+/// The channels among these that the credential may read. An operator is shown all of them, to look at.
+async fn readable(node: &Client, shown: Vec<ChannelInfo>) -> Result<Vec<String>, Error> {
+    let mut readable = Vec::new();
+    for ChannelInfo { name, .. } in shown {
+        match node.history(&HistoryQuery::default().channel(&name).since("now").limit(1)).await {
+            Ok(_) => readable.push(name),
+            Err(Error::Refused(problem)) if problem.status == 403 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(readable)
+}
+
+/// What a credential grants that may read no channel. A publisher needs none, and sees the schemas of its types.
+async fn unread(node: &Client, is_operator: bool) -> Finding {
+    if is_operator {
+        return Finding::ok(ACCESS, "no channel may be read, and the token has an admin right");
+    }
+    match node.types().await {
+        Ok(types) if types.is_empty() => Finding::warning(
+            ACCESS,
+            "the token grants no channel",
+            "grant one in auth.toml, or to the token: `tidings token inspect` shows its grants",
+        ),
+        Ok(types) => {
+            let (count, s) = (types.len(), if types.len() == 1 { "" } else { "s" });
+            Finding::ok(ACCESS, format!("no channel may be read, {count} type{s} may be published"))
+        }
+        Err(error) => Finding::problem(ACCESS, error.to_string(), "look at the daemon's log"),
+    }
+}
+
 /// Who it lets in, and a channel that may be followed.
 pub async fn access(node: &Client) -> (Option<String>, Vec<Finding>) {
-    const CHECK: &str = "access";
-    match node.channels().await {
-        Ok(channels) => {
-            let first = channels.first().map(|channel| channel.name.clone());
+    const CHECK: &str = ACCESS;
+    let channels = async {
+        let shown = node.channels().await?;
+        let is_operator = !shown.is_empty();
+        Ok((readable(node, shown).await?, is_operator))
+    };
+    match channels.await {
+        Ok((channels, is_operator)) => {
+            let first = channels.first().cloned();
             let finding = match channels.len() {
-                0 => Finding::warning(
-                    CHECK,
-                    "the token grants no channel",
-                    "grant one in auth.toml, or to the token: `tidings token inspect` shows its grants",
-                ),
+                0 => unread(node, is_operator).await,
                 1 => Finding::ok(CHECK, "1 channel may be read"),
                 count => Finding::ok(CHECK, format!("{count} channels may be read")),
             };

@@ -23,6 +23,7 @@ use super::output::{BOLD, DIM, Output, human};
 use super::remote::Remote;
 use crate::client::Client;
 use crate::config::{self, Config};
+use crate::network::OriginPattern;
 use finding::{Finding, Level};
 
 /// Find out what is wrong between here and a daemon.
@@ -36,7 +37,7 @@ use finding::{Finding, Level};
 )]
 pub struct Doctor {
     /// Check that pages of this origin may use the daemon, such as `https://shop.example`.
-    #[arg(long, value_name = "ORIGIN", value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "ORIGIN", value_hint = ValueHint::Url, value_parser = origin)]
     origin: Option<String>,
     /// Keep a WebSocket and an event stream open for this long, and see whether something in between closes them or holds
     /// their heartbeats back. More than a minute finds most proxies' limits.
@@ -58,6 +59,22 @@ fn duration(text: &str) -> Result<Duration, String> {
     config::duration_or_zero(text).map_err(|expected| format!("expected {expected}"))
 }
 
+/// One origin, as a browser writes it.
+fn origin(text: &str) -> Result<String, String> {
+    if OriginPattern::parse(text).is_some() && !text.contains('*') {
+        return Ok(text.to_owned());
+    }
+    let is_origin = |text: &str| OriginPattern::parse(text).is_some() && !text.contains('*');
+    let (with_scheme, without_slash) = (format!("https://{text}"), text.trim_end_matches('/'));
+    let hint = match text {
+        _ if text.contains('*') => ": one origin, not a pattern for several".into(),
+        _ if is_origin(without_slash) => format!(": write {without_slash}, without the slash"),
+        _ if text.contains('.') && is_origin(&with_scheme) => format!(": write {with_scheme}"),
+        _ => String::new(),
+    };
+    Err(format!("expected SCHEME://HOST or SCHEME://HOST:PORT, such as https://shop.example{hint}"))
+}
+
 /// The address at which a daemon with this configuration is reached from its own machine.
 fn address_of(config: &Config) -> Result<String, Failure> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -76,10 +93,21 @@ fn address_of(config: &Config) -> Result<String, Failure> {
     }
 }
 
+/// What findings are about.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum About<'a> {
+    /// A daemon, at this address.
+    Url(&'a str),
+    /// The broker of this configuration file.
+    Config(&'a str),
+}
+
 /// A line of `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
-    url: &'a str,
+    #[serde(flatten)]
+    about: About<'a>,
     #[serde(flatten)]
     finding: &'a Finding,
 }
@@ -100,12 +128,12 @@ impl Report {
         }
     }
 
-    fn add(&mut self, url: &str, findings: &[Finding]) -> Result<(), Failure> {
+    fn add(&mut self, about: About<'_>, findings: &[Finding]) -> Result<(), Failure> {
         let names = Finding::names(findings);
         for finding in findings {
             self.troubles += usize::from(finding.is_trouble());
             match self.json {
-                true => self.output.json(&Line { url, finding })?,
+                true => self.output.json(&Line { about, finding })?,
                 false => finding.print(&mut self.output, names)?,
             }
         }
@@ -135,7 +163,7 @@ impl Doctor {
         if let Some(file) = &self.config {
             let name = file.display().to_string();
             report.begin(&name)?;
-            report.add(&name, &at_broker)?;
+            report.add(About::Config(&name), &at_broker)?;
         }
         if report.troubles > 0 {
             if !self.json {
@@ -150,42 +178,43 @@ impl Doctor {
 
     /// The checks of one node. A check that cannot work without an earlier one is left out.
     async fn examine(&self, node: &Client, at_broker: &[Finding], report: &mut Report) -> Result<(), Failure> {
-        let url = node.url();
-        report.begin(&url)?;
+        let shown = node.shown_url();
+        report.begin(&shown)?;
+        let url = About::Url(&shown);
         let works = |findings: &[Finding]| findings.iter().all(|finding| finding.level != Level::Problem);
         let reached = reach::check(node).await;
-        report.add(&url, &reached)?;
+        report.add(url, &reached)?;
         if !works(&reached) {
             return Ok(());
         }
         let alive = daemon::alive(node).await;
-        report.add(&url, &alive)?;
+        report.add(url, &alive)?;
         if !works(&alive) {
             return Ok(());
         }
         let broker_fails = !works(at_broker);
-        report.add(&url, &[daemon::ready(node, broker_fails).await])?;
+        report.add(url, &[daemon::ready(node, broker_fails).await])?;
         if self.config.is_none() {
-            report.add(&url, &[broker::left_out()])?;
+            report.add(url, &[broker::left_out()])?;
         }
         if let Some(origin) = &self.origin {
-            report.add(&url, &daemon::origin(node, origin).await)?;
+            report.add(url, &daemon::origin(node, origin).await)?;
         }
         let (channel, access) = daemon::access(node).await;
-        report.add(&url, &access)?;
+        report.add(url, &access)?;
         if !works(&access) {
             return Ok(());
         }
-        report.add(&url, &[daemon::limit(node).await])?;
-        report.add(&url, &daemon::nodes(node).await)?;
+        report.add(url, &[daemon::limit(node).await])?;
+        report.add(url, &daemon::nodes(node).await)?;
         let Some(channel) = channel else { return Ok(()) };
-        report.add(&url, &streams::open(node, &channel).await)?;
+        report.add(url, &streams::open(node, &channel).await)?;
         if let Some(idle) = self.idle {
             if io::stderr().is_terminal() {
                 let time = human(idle);
                 say(&format!("{DIM}keeping a WebSocket and an event stream open for {time}; Ctrl-C ends it{DIM:#}"));
             }
-            report.add(&url, &streams::idle(node, &channel, idle).await)?;
+            report.add(url, &streams::idle(node, &channel, idle).await)?;
         }
         Ok(())
     }
