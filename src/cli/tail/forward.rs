@@ -12,12 +12,16 @@ use url::Url;
 use super::super::failure::{Failure, say, say_warning};
 use super::super::output::DIM;
 use super::super::remote::warn_of_file;
+use super::super::shown::visible;
 use super::item::{Attempt, Item, Refusal};
 use crate::config;
 use crate::flows::webhook::{Client, Outcome, Secrets, url_of};
+use crate::suggest;
 
 /// How long an answer may take. A person may sit in a debugger at the other end.
 const TIMEOUT: &str = "30s";
+/// The most characters of the target of a redirect that are shown.
+const MAX_TARGET: usize = 200;
 
 /// The flags of the receiver.
 #[derive(Debug, Args)]
@@ -95,6 +99,16 @@ fn authorities(file: &Path) -> Result<RootCertStore, String> {
     }
 }
 
+/// Where a redirect leads, for people: without a query, which may hold a secret, and cut if it is long.
+fn target(location: &str) -> String {
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    let shown = match Url::parse(path) {
+        Ok(url) if url.has_host() => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        _ => path.to_owned(),
+    };
+    visible(&suggest::cut(&shown, MAX_TARGET))
+}
+
 impl Forward {
     /// Sends an event once.
     pub async fn attempt(&self, item: &Item) -> Attempt {
@@ -108,7 +122,15 @@ impl Forward {
             }),
             Outcome::Failed(failure) => Attempt::Refused(Refusal {
                 status: failure.status,
-                reason: failure.reason,
+                reason: match (failure.status, &failure.location) {
+                    (Some(status), Some(location)) => {
+                        format!(
+                            "the receiver answered {status} to {}, a redirect, which is not followed",
+                            target(location)
+                        )
+                    }
+                    _ => failure.reason,
+                },
                 is_final: false,
                 retry_after: failure.retry_after,
             }),

@@ -63,7 +63,12 @@ impl Receipts {
         pause: Option<Duration>,
     ) -> Result<(), Failure> {
         let red = AnsiColor::Red.on_default();
-        let answer = refusal.status.map_or_else(|| refusal.reason.clone(), |status| status.to_string());
+        let answer = match refusal.status {
+            // Where it leads is what to correct.
+            Some(300..=399) => format!("{},", refusal.reason.trim_start_matches("the receiver answered ")),
+            Some(status) => status.to_string(),
+            None => refusal.reason.clone(),
+        };
         let again = pause.map(|pause| format!("; again in {}", human(pause))).unwrap_or_default();
         let text = format!("{red}{answer}{red:#} in {}{again}", human(took));
         self.print(item, attempt, refusal.status, took, Some((&refusal.reason, pause)), &text)

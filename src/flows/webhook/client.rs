@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use rustls::RootCertStore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -58,6 +58,8 @@ pub struct Failure {
     pub reason: String,
     /// The status that the receiver answered with.
     pub status: Option<u16>,
+    /// Where a redirect leads, in the receiver's words.
+    pub location: Option<String>,
     /// The pause that the receiver asked for.
     pub retry_after: Option<Duration>,
 }
@@ -181,12 +183,14 @@ impl Client {
             .body(message.body.clone());
         let Ok(sent) = timeout_at(deadline, request.send()).await else {
             let reason = format!("no answer within {} ms", self.timeout.as_millis());
-            return Err(Failure { kind: "timeout", reason, status: None, retry_after: None });
+            return Err(Failure { kind: "timeout", reason, status: None, retry_after: None, location: None });
         };
         let mut response = sent.map_err(failed)?;
         let status = response.status().as_u16();
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_RETRY_AFTER));
+        let location = response.headers().get(LOCATION).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        let location = location.filter(|_| (300..=399).contains(&status));
         // What the receiver says does not matter: reading it only frees the connection.
         let _ = timeout(DRAIN, async {
             let mut read = 0;
@@ -206,7 +210,7 @@ impl Client {
             _ => ("server-error", ""),
         };
         let reason = format!("the receiver answered {status}{more}");
-        Err(Failure { kind, reason, status: Some(status), retry_after })
+        Err(Failure { kind, reason, status: Some(status), retry_after, location })
     }
 }
 
@@ -256,7 +260,13 @@ impl fmt::Display for RefusedAddress {
 impl std::error::Error for RefusedAddress {}
 
 fn refused(address: &RefusedAddress) -> Failure {
-    Failure { kind: "address", reason: format!("nothing was sent: {address}"), status: None, retry_after: None }
+    Failure {
+        kind: "address",
+        reason: format!("nothing was sent: {address}"),
+        status: None,
+        retry_after: None,
+        location: None,
+    }
 }
 
 /// Why no answer came.
@@ -265,7 +275,7 @@ fn failed(error: reqwest::Error) -> Failure {
     if let Some(address) = causes.find_map(|inner| inner.downcast_ref::<RefusedAddress>()) {
         return refused(address);
     }
-    Failure { kind: "unreachable", reason: cause(error), status: None, retry_after: None }
+    Failure { kind: "unreachable", reason: cause(error), status: None, retry_after: None, location: None }
 }
 
 #[cfg(test)]

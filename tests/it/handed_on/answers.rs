@@ -57,10 +57,12 @@ async fn an_event_is_tried_until_the_answer_is_2xx_and_each_answer_is_shown() {
     assert_eq!(came, ["a-1", "a-2", "a-2", "a-2", "a-3", "a-3", "a-4"]);
     let lines: Vec<_> = ended.out.lines().collect();
     for (line, words) in
-        lines.iter().zip(["  202 in ", "  400 in ", "  503 in ", "  202 in ", "  307 in ", "  202 in ", "  202 in "])
+        lines.iter().zip(["  202 in ", "  400 in ", "  503 in ", "  202 in ", "  307 to ", "  202 in ", "  202 in "])
     {
         assert!(line.contains(words) && line.contains("inventory-change  p-1  "), "{words}: {line}");
         assert_eq!(line.contains("again in "), !words.contains("202"), "{line}");
+        let redirect = "  307 to /elsewhere, a redirect, which is not followed, in ";
+        assert_eq!(line.contains(redirect), words.contains("307"), "{line}");
     }
     assert_eq!(lines.len(), 7, "{ended:?}");
     let ended = tail(&daemon, &["--forward-to", &receiver.url(), "--count", "1", "--json"]).await;
