@@ -258,6 +258,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[test]
+    fn the_documents_declare_our_own_keywords_to_other_validators() {
+        let list = OWN.map(|keyword| format!("{keyword:?}")).join(", ");
+        assert!(
+            include_str!("../../docs/http.md").contains(&format!("ajv.addVocabulary([{list}])")),
+            "docs/http.md: {list}"
+        );
+    }
+
     fn errors(schema: Value) -> Vec<String> {
         lint(&schema).errors.iter().map(ToString::to_string).collect()
     }
