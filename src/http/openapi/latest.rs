@@ -45,7 +45,7 @@ fn list(schemas: &mut Schemas) -> Operation {
             200,
             json!({
                 "description": "The events.",
-                "headers": with(["Cache-Control", "Vary"]),
+                "headers": with([]),
                 "content": { "application/json": { "schema": latest_list(schemas) } },
             }),
         )],
@@ -93,7 +93,7 @@ fn one(schemas: &mut Schemas) -> Operation {
                 200,
                 json!({
                     "description": "The event.",
-                    "headers": with(["Cache-Control", "Vary", "ETag"]),
+                    "headers": with(["ETag"]),
                     "content": { "application/json": { "schema": schemas.positioned_event() } },
                 }),
             ),

@@ -35,10 +35,14 @@ An event bus: publishers post CloudEvents, and subscribers get them over WebSock
 
 Every error is a problem document (RFC 9457) with a stable `code`. Every response has the header `X-Request-Id`. A path that \
 is not described here gets 404 `not-found`, and a method that its path does not have 405 `method-not-allowed` with `Allow`. Every path answers OPTIONS with 204 and `Allow`, \
-and a preflight of a page that may use the daemon with its CORS headers.";
+and a preflight of a page that may use the daemon with its CORS headers. Other answers to such a page have \
+`Access-Control-Allow-Origin`, so that it may read them.";
 
 /// Every path takes it, and answers it alike.
 const OPTIONS: &str = "OPTIONS";
+/// Those that orchestrators ask, and never a page.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// The document of an address's routes. It is made when it is first asked for.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -110,8 +114,12 @@ fn document(catalog: &Catalog, side: Side) -> Value {
     let mut paths = Map::new();
     for (path, methods) in ROUTES.into_iter().filter(|(path, _)| side.has(path)) {
         let mut item = Map::new();
-        for method in methods.split(", ").filter(|method| *method != OPTIONS) {
-            if let Some(operation) = operation(method, path, &mut schemas) {
+        for method in methods.split(", ") {
+            let found = match (method, methods.split_once(", ")) {
+                (OPTIONS, Some((first, _))) => operation(first, path, &mut schemas).map(options),
+                _ => operation(method, path, &mut schemas),
+            };
+            if let Some(operation) = found {
                 item.insert(method.to_lowercase(), described(operation, method, path, &mut problems));
             }
         }
@@ -146,6 +154,27 @@ fn document(catalog: &Catalog, side: Side) -> Value {
     })
 }
 
+/// What OPTIONS of a path answers, of another method of this path.
+fn options(of: Operation) -> Operation {
+    let is_of_path = |parameter: &Value| parameter["in"] == "path";
+    let of_preflight =
+        ["Allow", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"];
+    Operation {
+        summary: "The methods of the path",
+        description: "For everybody. The preflight of a page that may use the daemon (Fetch Standard, section 3.3.2) gets what the \
+            page may send.",
+        access: Access::Everybody,
+        parameters: of.parameters.into_iter().filter(is_of_path).collect(),
+        body: None,
+        answers: vec![(
+            204,
+            json!({ "description": "The methods, in `Allow`.", "headers": problems::with(of_preflight) }),
+        )],
+        problems: &[],
+        ..of
+    }
+}
+
 /// An operation as an OpenAPI object.
 fn described(operation: Operation, method: &str, path: &str, problems: &mut Problems) -> Value {
     let Operation { id, tag, summary, description, access, parameters, body, answers, problems: own } = operation;
@@ -155,6 +184,9 @@ fn described(operation: Operation, method: &str, path: &str, problems: &mut Prob
         .map(|(status, mut answer)| {
             if let (true, Some(answer)) = (is_head, answer.as_object_mut()) {
                 answer.remove("content");
+            }
+            if let (true, Some(headers)) = (PROBES.contains(&path), answer["headers"].as_object_mut()) {
+                headers.retain(|name, _| !problems::OF_PAGES.contains(&&**name));
             }
             (status.to_string(), answer)
         })
@@ -168,7 +200,11 @@ fn described(operation: Operation, method: &str, path: &str, problems: &mut Prob
         responses.insert(same[0].status().to_string(), response);
     }
     let mut described = json!({
-        "operationId": if is_head { format!("{id}Head") } else { id.to_owned() },
+        "operationId": match method {
+            "HEAD" => format!("{id}Head"),
+            OPTIONS => format!("{id}Options"),
+            _ => id.to_owned(),
+        },
         "tags": [tag],
         "summary": if is_head { format!("{summary}: the headers alone") } else { summary.to_owned() },
         "description": description,
@@ -213,7 +249,7 @@ mod tests {
         let document = document();
         for (path, methods) in ROUTES {
             let described: Vec<_> = document["paths"][path].as_object().unwrap().keys().cloned().collect();
-            assert_eq!(described.join(", ").to_uppercase() + ", OPTIONS", methods, "{path}: describe it in openapi/");
+            assert_eq!(described.join(", ").to_uppercase(), methods, "{path}: describe it in openapi/");
         }
         // The table has what the router has.
         let source = include_str!("../routes.rs");
@@ -257,7 +293,7 @@ mod tests {
         for (kind, components) in document["components"].as_object().unwrap() {
             for name in components.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {
                 let used = references.contains(format!("/components/{kind}/{name}").as_str());
-                assert!(used || name == "MethodNotAllowed" || name == "Allow", "{kind}/{name}");
+                assert!(used || name == "MethodNotAllowed", "{kind}/{name}");
             }
         }
         let ids: Vec<_> = document["paths"]

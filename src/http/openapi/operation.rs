@@ -46,7 +46,7 @@ impl Access {
 pub(super) fn json(schema: Value, description: &str) -> Value {
     json!({
         "description": description,
-        "headers": with(["Cache-Control", "Vary"]),
+        "headers": with([]),
         "content": { "application/json": { "schema": schema } },
     })
 }
@@ -67,5 +67,5 @@ pub(super) fn if_none_match(what: &str) -> Value {
 
 /// The response to a client that has what it asks for.
 pub(super) fn unchanged(description: &str) -> Value {
-    json!({ "description": description, "headers": with(["Cache-Control", "Vary", "ETag"]) })
+    json!({ "description": description, "headers": with(["ETag"]) })
 }

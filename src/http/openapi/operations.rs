@@ -27,16 +27,19 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             summary: "The console",
             description: "The page of the console for browsers. Others get a text that says what this is and what to try.",
             access: Access::Everybody,
-            parameters: vec![],
+            parameters: vec![if_none_match("page")],
             body: None,
-            answers: vec![(
-                200,
-                json!({
-                    "description": "The page.",
-                    "headers": with(["Cache-Control", "Vary"]),
-                    "content": { "text/plain": { "schema": { "type": "string" } }, "text/html": { "schema": { "type": "string" } } },
-                }),
-            )],
+            answers: vec![
+                (
+                    200,
+                    json!({
+                        "description": "The page.",
+                        "headers": tagged_page(),
+                        "content": { "text/plain": { "schema": { "type": "string" } }, "text/html": { "schema": { "type": "string" } } },
+                    }),
+                ),
+                (304, json!({ "description": "The client has the page.", "headers": tagged_page() })),
+            ],
             problems: &[],
         },
         ("GET" | "HEAD", "/v1/channels") => Operation {
@@ -72,10 +75,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             access: Access::Credential,
             parameters: vec![],
             body: Some(made_example(schemas.read::<revocations::Body>(), schemas)),
-            answers: vec![(
-                204,
-                json!({ "description": "The broker has the revocation.", "headers": with(["Cache-Control", "Vary"]) }),
-            )],
+            answers: vec![(204, json!({ "description": "The broker has the revocation.", "headers": with([]) }))],
             problems: &[BadRequest, MalformedJson, Forbidden, RequestTimeout, PayloadTooLarge, RateLimited],
         },
         ("GET" | "HEAD", "/v1/bridges/{name}/dead" | "/v1/sinks/{name}/dead") => {
@@ -148,7 +148,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 200,
                 json!({
                     "description": "The schema.",
-                    "headers": with(["Cache-Control", "Vary"]),
+                    "headers": with([]),
                     "content": { "application/schema+json": { "schema": { "type": "object" } } },
                 }),
             )],
@@ -189,7 +189,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                 200,
                 json!({
                     "description": "The metrics.",
-                    "headers": with(["Cache-Control", "Vary"]),
+                    "headers": with([]),
                     "content": {
                         "text/plain": { "schema": { "type": "string" } },
                         "application/openmetrics-text": { "schema": { "type": "string" } },
@@ -227,18 +227,21 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             summary: "A file of the console",
             description: "The scripts and styles that the page of the console names. Their names have a hash of their content.",
             access: Access::Everybody,
-            parameters: vec![json!({
-                "name": "file", "in": "path", "required": true, "description": "The name of the file.",
-                "schema": { "type": "string", "minLength": 1 },
-                "examples": { "the licences": { "value": "licenses.txt" } },
-            })],
+            parameters: vec![
+                json!({
+                    "name": "file", "in": "path", "required": true, "description": "The name of the file.",
+                    "schema": { "type": "string", "minLength": 1 },
+                    "examples": { "the licences": { "value": "licenses.txt" } },
+                }),
+                if_none_match("file"),
+            ],
             body: None,
             answers: vec![
                 (
                     200,
                     json!({
                         "description": "The file.",
-                        "headers": with(["Cache-Control", "Vary"]),
+                        "headers": with(OF_FILES),
                         "content": {
                             "text/javascript": { "schema": { "type": "string" } },
                             "text/css": { "schema": { "type": "string" } },
@@ -246,10 +249,7 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
                         },
                     }),
                 ),
-                (
-                    304,
-                    json!({ "description": "It is the one that `If-None-Match` names.", "headers": with(["Cache-Control", "Vary"]) }),
-                ),
+                (304, json!({ "description": "It is the one that `If-None-Match` names.", "headers": with(OF_FILES) })),
             ],
             problems: &[NotFound],
         },
@@ -261,11 +261,22 @@ pub(super) fn operation(method: &str, path: &str, schemas: &mut Schemas) -> Opti
             access: Access::Everybody,
             parameters: vec![],
             body: None,
-            answers: vec![(204, json!({ "description": "There is none.", "headers": with(["Cache-Control"]) }))],
+            answers: vec![(204, json!({ "description": "There is none.", "headers": with([]) }))],
             problems: &[],
         },
         _ => return None,
     })
+}
+
+/// The headers of a file of the console.
+const OF_FILES: [&str; 5] =
+    ["ETag", "Content-Encoding", "Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy"];
+
+/// Those of the start page. The text for other clients has no tag.
+fn tagged_page() -> Value {
+    let mut headers = with(OF_FILES);
+    headers["ETag"] = json!({ "description": "Identifies the page of the console, as a strong tag.", "schema": { "type": "string" } });
+    headers
 }
 
 fn status(status: &str) -> Value {
@@ -281,7 +292,7 @@ fn status(status: &str) -> Value {
 fn document_answers() -> Vec<(u16, Value)> {
     let document = json!({
         "description": "The document.",
-        "headers": with(["Cache-Control", "Vary", "ETag"]),
+        "headers": with(["ETag"]),
         "content": { "application/json": { "schema": { "type": "object" } } },
     });
     vec![(200, document), (304, unchanged("The client has the document."))]

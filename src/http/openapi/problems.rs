@@ -52,9 +52,21 @@ fn names(code: ErrorCode) -> &'static [&'static str] {
     }
 }
 
-/// References to these headers, and to that of every response.
+/// The headers that every response may have: `edge::seal` and `edge::share` add them.
+const EVERYWHERE: [&str; 5] =
+    ["X-Request-Id", "Cache-Control", "Vary", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"];
+/// Those of the answer to a page, which a probe of an orchestrator never is.
+pub(super) const OF_PAGES: [&str; 5] = [
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Max-Age",
+];
+
+/// References to these headers, and to those of every response.
 pub(super) fn with(names: impl IntoIterator<Item = &'static str>) -> Value {
-    let all = ["X-Request-Id"].into_iter().chain(names);
+    let all = EVERYWHERE.into_iter().chain(names);
     all.map(|name| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
         .collect::<Map<_, _>>()
         .into()
@@ -83,6 +95,19 @@ pub(super) fn headers() -> Value {
             text(),
         ),
         "Cache-Control": header("Whether the response may be stored.", false, text()),
+        "Access-Control-Allow-Origin": header("The origin of the page that sent the request, if it may use the daemon.", false, text()),
+        "Access-Control-Expose-Headers": header("The headers that this page may read.", false, text()),
+        "Access-Control-Allow-Methods": header("The methods that this page may use. In the answer to a preflight.", false, text()),
+        "Access-Control-Allow-Headers": header("The headers that this page may send. In the answer to a preflight.", false, text()),
+        "Access-Control-Max-Age": header(
+            "For how many seconds the answer to a preflight may be remembered.",
+            false,
+            json!({ "type": "integer", "minimum": 0 }),
+        ),
+        "Content-Security-Policy": header("What the page may load and run, and that no other page may embed it.", true, text()),
+        "X-Content-Type-Options": header("`nosniff`.", true, json!({ "type": "string", "const": "nosniff" })),
+        "Referrer-Policy": header("`no-referrer`.", true, json!({ "type": "string", "const": "no-referrer" })),
+        "Content-Encoding": header("`br` for a client that takes it.", false, json!({ "type": "string", "const": "br" })),
         "X-Accel-Buffering": header("`no`: tells proxies such as nginx to pass the response on as it comes.", true, text()),
         "ETag": header("Identifies the content, as a strong tag. Of an event it is the position.", true, text()),
         "Vary": header("The headers of the request that the response depends on.", false, text()),
