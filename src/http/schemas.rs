@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::App;
-use super::latest::unknown;
 use crate::access::Caller;
+use crate::bus::parameters;
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest;
 
@@ -24,11 +24,8 @@ pub(super) async fn all(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut with_examples = false;
-    for (parameter, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*parameter {
-            "examples" => with_examples = read_examples(&value)?,
-            other => return Err(unknown(other, &["examples"])),
-        }
+    for (_, value) in parameters(&query.unwrap_or_default(), &["examples"])? {
+        with_examples = read_examples(&value)?;
     }
     let types = app.bus.types(&caller);
     let schemas: Map<String, Value> = types.map(|known| (known.name.to_string(), known.schema.clone())).collect();
