@@ -103,8 +103,8 @@ impl Bus {
             };
             found = match known {
                 Some(found) => found,
-                // What was known is gone, for the log may have been lost; or the wait ends, and what is known may be older than
-                // two seconds, for a signal may have been lost.
+                // Nothing is known any more: the log may have been lost. Or the wait ends: what is known may be older than two
+                // seconds, because a signal was lost.
                 None => find(namespace, channel, subject, &asked).await?,
             };
         }

@@ -1,4 +1,4 @@
-//! What the query string of a stream asks for: the same for `/v1/events`, `/v1/stream` and `/v1/ws`.
+//! Query strings: the parameters of any route, and what a stream asks for, the same for `/v1/events`, `/v1/stream` and `/v1/ws`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

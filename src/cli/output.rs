@@ -117,7 +117,7 @@ impl Output {
     }
 }
 
-/// The blanks between two columns, and before what stands below something.
+/// The number of blanks between two columns, and by which a table indents a cell below its name.
 const BETWEEN: usize = 2;
 /// The columns of tables that have counts.
 const COUNTS: [&str; 6] = ["RETAINED", "SUBSCRIBERS", "CONNECTIONS", "LAG", "DEAD", "ATTEMPTS"];

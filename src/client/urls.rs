@@ -40,8 +40,8 @@ pub(super) fn route(base: &Url, path: &[&str]) -> Url {
     url
 }
 
-/// Checks a name that becomes a part of a URL's path. URLs have another meaning for these (RFC 3986, section 5.2.4), and would be those
-/// of other routes.
+/// Checks a name that becomes a part of a URL's path. A URL gives the refused ones another meaning (RFC 3986, section 5.2.4), and would
+/// be that of another route.
 ///
 /// # Errors
 /// [`Error::Url`].

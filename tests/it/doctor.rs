@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::certificates::Authority;
-use crate::support::daemon::{Daemon, Ended, run, tidings};
+use crate::support::daemon::{Daemon, Ended, run, run_by, tidings};
 use crate::support::redis::{Redis, documented_user};
 
 /// What a proxy does to connections.
@@ -381,19 +381,7 @@ fn what_the_broker_lacks_is_named_with_the_daemons_configuration() {
 fn a_low_limit_on_open_files_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::starting(&["--listen", "127.0.0.1:0"], folder, |command| {
-        let program = command.get_program().to_owned();
-        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let mut limited = std::process::Command::new("sh");
-        limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(program).args(arguments);
-        limited.current_dir(command.get_current_dir().unwrap());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
-        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        *command = limited;
+        *command = run_by(&["sh", "-c", "ulimit -n 300; exec \"$0\" \"$@\""], command);
     });
     assert_finds(&daemon.url, &[], "connections", &["of 270 are open", "LimitNOFILE"]);
 }

@@ -247,7 +247,7 @@ async fn an_event_that_is_larger_than_a_request_may_be_is_refused_as_too_large()
     let response = node.post(&note("large", 40_000)).await;
     assert!(response.text.contains("max_event_bytes"), "{}", response.text);
     response.problem(413, "payload-too-large");
-    // A refusal says that nothing was published: neither what comes before the event, nor what comes after it.
+    // The daemon refuses the whole batch: it publishes neither the events before the large one, nor those after it.
     let batch = [note("a", 20_000), note("b", 20_000), note("large", 40_000), note("c", 10)];
     node.post(&json!(batch)).await.problem(413, "payload-too-large");
     assert_eq!(epoch_and_offset(node.channel("note").await["position"].as_str().unwrap()).1, 1);

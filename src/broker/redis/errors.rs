@@ -1,8 +1,9 @@
 //! What an error means for a call: the one place where error replies of Redis become [`BrokerError`]s.
 //!
 //! A reply that names a refusal is [`BrokerError::Rejected`]. A reply that names a limit of a hosted server is
-//! [`BrokerError::RateLimited`], or [`BrokerError::TooLarge`] if the limit is that of one call. Everything else is [`BrokerError::Unavailable`]: a timeout, a lost connection, a server
-//! that is loading, a replica, and every text that this module does not know.
+//! [`BrokerError::RateLimited`], or [`BrokerError::TooLarge`] if the limit is that of one call. Everything else is
+//! [`BrokerError::Unavailable`]: a timeout, a lost connection, a server that is loading, a replica, and every text that this
+//! module does not know.
 
 use fred::error::{Error, ErrorKind};
 

@@ -141,25 +141,29 @@ impl Run<'_> {
         &mut self,
         connection: &mut PubSubConnection,
         position: &Position,
-        event: &str,
+        json: &str,
     ) -> Result<bool, FlowError> {
         let settings = &self.parts.settings;
         let (label, metrics) = (self.parts.id.label(), &self.parts.metrics.bridges);
-        let message = match settings.shape.message(event) {
+        let event = Json::parse(json);
+        let origin = match &event {
+            Ok(event) => self.origins.of(event).await.map(str::to_owned),
+            Err(_) => None,
+        };
+        let message = event.map_err(|error| format!("the event cannot be read: {error}"));
+        let message = match message.and_then(|event| settings.shape.message(event)) {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(true),
             Err(reason) => {
                 metrics.refused.get_or_create(&label).inc();
-                self.keep(position, event, reason).await?;
+                self.keep(position, json, reason).await?;
                 return Ok(true);
             }
         };
-        let Ok(parsed) = Json::parse(event) else { return Ok(true) };
-        let origin = self.origins.of(&parsed).await;
         let mut sent = false;
         for channel in &settings.channels {
-            // Who reads there has the message already.
-            if origin.is_some_and(|origin| origin == encoded(channel)) {
+            // The readers of this channel have the message already.
+            if origin.as_deref().is_some_and(|origin| origin == encoded(channel)) {
                 metrics.ignored.get_or_create(&label).inc();
                 continue;
             }

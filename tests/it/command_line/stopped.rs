@@ -1,31 +1,17 @@
 //! Ctrl-C and SIGTERM: the end of a command that runs until it is stopped, and the interruption of any other one.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::daemon::{Daemon, Ended, Running, tidings};
+use crate::support::daemon::{Daemon, Ended, Running, run_by, tidings};
 use crate::support::terminal::{Terminal, ended};
-
-/// The command with the default action of SIGINT. A shell without job control ignores it in what it runs in the background, and so
-/// would all children of this test.
-fn heeding(command: &Command) -> Command {
-    let mut env = Command::new("env");
-    env.arg("--default-signal=INT").arg(command.get_program()).args(command.get_args());
-    env.current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => env.env(name, value),
-            None => env.env_remove(name),
-        };
-    }
-    env.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    env
-}
 
 /// Stops a command when it has asked a daemon that does not answer.
 fn stopped(arguments: &[&str], signal: &str) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let (listener, url) = super::hung();
-    let running = Running::start(heeding(&tidings(folder.path(), &[arguments, &["--url", &url]].concat())));
+    let command = tidings(folder.path(), &[arguments, &["--url", &url]].concat());
+    // A shell without job control has what it runs in the background ignore SIGINT: so would the children of this test.
+    let running = Running::start(run_by(&["env", "--default-signal=INT"], &command));
     let (_request, _) = listener.accept().unwrap();
     running.signal(signal);
     running.ended()

@@ -26,6 +26,21 @@ pub fn tidings(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The same command, run by another one such as `env`: the words of `by` stand before those of the command.
+pub fn run_by(by: &[&str], command: &Command) -> Command {
+    let mut whole = Command::new(by[0]);
+    whole.args(&by[1..]).arg(command.get_program()).args(command.get_args());
+    whole.current_dir(command.get_current_dir().unwrap());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
+        };
+    }
+    whole.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    whole
+}
+
 /// A running process. Threads read its output continuously, so that it never blocks on a full pipe. It is killed on drop.
 pub struct Running {
     child: Child,
