@@ -29,13 +29,13 @@ test("without a token each view says that the daemon wants one, and a typed one 
   await page.getByLabel("A token or an API key").fill(authority.operator);
   await page.getByRole("button", { name: "Use it" }).click();
   await page.getByRole("button", { name: "order-status" }).click();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await authority.publish({ type: "order-status", data: { orderId: "with-token", newStatus: "pending" } });
   await opened.rows.filter({ hasText: "with-token" }).waitFor();
   await page.getByRole("button", { name: /^me/ }).waitFor();
   // It outlives a reload, and no URL has it.
   await page.reload();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   expect(opened.requests.filter((request) => request.url().includes(authority.operator))).toEqual([]);
   await opened.view("Publish");
   await page.getByRole("button", { name: "Publish", exact: true }).click();
@@ -75,7 +75,7 @@ test("a pinned subscriber sees its channels alone", async () => {
   const opened = await Console.open(chromium, authority.daemon.url, `#token=${token}`);
   const { page } = opened;
   await page.getByRole("button", { name: "order-status" }).click();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await authority.publish(...["u2", "u1"].map((customerId) => ({ type: "order-status", data: { orderId: `of-${customerId}`, newStatus: "pending", customerId } })));
   await opened.rows.filter({ hasText: "of-u1" }).waitFor();
   expect(await opened.rows.filter({ hasText: "of-u2" }).count()).toBe(0);
@@ -92,7 +92,7 @@ test("a token that ends or is revoked is named, and a new one goes on", async ()
   const opened = await Console.open(chromium, authority.daemon.url, `#token=${await authority.token("short", "order-status", "1h")}`);
   const { page } = opened;
   await page.getByRole("button", { name: "order-status" }).click();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await authority.revoke("short");
   await page.getByText("closed").waitFor();
   await opened.view("Channels");
@@ -125,7 +125,7 @@ test("Live says in words for people that the token was revoked, and takes anothe
   const opened = await Console.open(chromium, authority.daemon.url, `#token=${await authority.token("leaver", "order-status", "1h")}`);
   const { page } = opened;
   await page.getByRole("button", { name: "order-status" }).click();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await authority.revoke("leaver");
   await page.getByText("The daemon refused the token").waitFor();
   expect(await page.getByText("call connect again").count()).toBe(0);
@@ -133,6 +133,6 @@ test("Live says in words for people that the token was revoked, and takes anothe
   await page.getByRole("button", { name: "Give another token…" }).click();
   await page.getByLabel("A token or an API key").fill(authority.operator);
   await page.getByRole("button", { name: "Use it" }).click();
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await opened.close();
 });

@@ -104,6 +104,11 @@ export class Console {
     return this.page.locator(".row");
   }
 
+  /** Waits until the Live view follows what was chosen. */
+  async isFollowing(): Promise<void> {
+    await this.page.getByText("following", { exact: true }).waitFor();
+  }
+
   /** Waits until nothing on the page says that it asks the daemon. */
   async isQuiet(): Promise<void> {
     await expect.poll(() => this.page.getByText("Asking the daemon…").count()).toBe(0);

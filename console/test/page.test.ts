@@ -22,7 +22,7 @@ test("every view works below a path of a proxy", async () => {
   const url = await nginx(daemon.url);
   const opened = await Console.open(chromium, url, "#/live?channel=order-status");
   const { page } = opened;
-  await page.getByText("following", { exact: true }).waitFor();
+  await opened.isFollowing();
   await opened.view("Publish");
   await page.getByLabel("Type", { exact: true }).selectOption("order-status");
   await field(page, "orderId").fill("behind-nginx");
@@ -59,7 +59,7 @@ test("everything can be done by keyboard", async () => {
   await page.keyboard.press("Enter");
   await tabTo(/^order-status$/);
   await page.keyboard.press("Enter");
-  await page.getByText("following").waitFor();
+  await opened.isFollowing();
   await page.locator("body").press("Tab");
   await page.getByLabel("Where to begin").press("End");
   // New rows come above: before all are there, the first row may be the last one, too.

@@ -18,12 +18,36 @@ afterAll(async () => {
   await daemon?.kill();
 });
 
+test("Live does not say that it follows a channel before the daemon has answered for it", async () => {
+  const opened = await Console.open(chromium, daemon.url);
+  const { page } = opened;
+  const held: (() => void)[] = [];
+  await page.routeWebSocket(/\/v1\/ws/, (socket) => {
+    socket.connectToServer().onMessage((frame) => {
+      if (String(frame).startsWith('{"type":"subscribed"')) held.push(() => socket.send(frame));
+      else socket.send(frame);
+    });
+  });
+  await page.reload();
+  await page.getByRole("button", { name: "order-status" }).click();
+  await expect.poll(() => held.length).toBe(1);
+  // A page that says so too early does it in far fewer than 60 frames.
+  await page.evaluate(() => new Promise<void>((resolve) => {
+    let frames = 60;
+    const next = () => (frames-- > 0 ? requestAnimationFrame(next) : resolve());
+    next();
+  }));
+  expect(await page.getByRole("status").textContent()).toBe("connecting");
+  held[0]!();
+  await opened.isFollowing();
+  await opened.close();
+});
+
 test("Live shows events as they are published, and keeps its state in the address", async () => {
   const opened = await Console.open(chromium, daemon.url);
   const { page, rows } = opened;
   await page.getByRole("button", { name: "order-status" }).click();
-  await page.getByText("following").waitFor();
-  await expect.poll(() => opened.subscribed).toBe(1);
+  await opened.isFollowing();
   await page.getByRole("button", { name: "+ Filter" }).click();
   await page.getByLabel("Field").selectOption("newStatus");
   await page.getByLabel("Value").selectOption("shipped");

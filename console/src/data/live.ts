@@ -144,7 +144,9 @@ export function start(followed: Followed): () => void {
       // Where all channels are sampled, there is no connection that has to come back.
       if (sampled.peek().size < followed.channels.length) replay();
     }
-    state.value = now.status;
+    // An open connection alone brings no events: the daemon has to have answered for each channel.
+    state.value = now.status === "open" ? "connecting" : now.status;
+    if (now.status === "open") void current.ready({ signal: ended.signal }).then(() => (state.value = current.state.status), () => {});
     if ("error" in now && now.error) trouble.value = now.error;
     if (trouble.value?.code === "unauthenticated") refused.value = trouble.value;
     else if (now.status === "open") trouble.value = undefined;
