@@ -76,22 +76,24 @@ impl Drop for Waiting {
 
 /// The signals that stop a command. They do so only by [`Stops::next`], while this exists.
 pub struct Stops {
+    // The first to end: then a signal does what it does without a handler, before nobody takes it any more.
+    _waiting: Waiting,
     interrupt: Signal,
     terminate: Signal,
-    _waiting: Waiting,
 }
 
 impl Stops {
     /// # Errors
     /// If a handler cannot be set.
     pub fn new() -> io::Result<Self> {
-        let waiting = Waiting::new();
         let handled = |kind: SignalKind| {
+            let taken = signal(kind)?;
             register_conditional_default(kind.as_raw_value(), AT_ONCE.clone())?;
-            signal(kind)
+            Ok::<_, io::Error>(taken)
         };
         let (interrupt, terminate) = (handled(SignalKind::interrupt())?, handled(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, _waiting: waiting })
+        // Last: before the handlers are set, a signal that does nothing by itself would be lost.
+        Ok(Self { _waiting: Waiting::new(), interrupt, terminate })
     }
 
     /// Waits for the next one. Cancel safe.
@@ -117,11 +119,12 @@ pub fn leaving<T>(leave: impl Fn() + Send, back: impl Fn() + Send, work: impl Fn
         }
     }
     const ALL: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP];
-    let _waiting = Waiting::new();
     let mut signals = Signals::new(ALL)?;
     for number in ALL {
         register_conditional_default(number, AT_ONCE.clone())?;
     }
+    // Last, as in `Stops::new`.
+    let _waiting = Waiting::new();
     let closing = Closing(signals.handle());
     thread::scope(|scope| {
         scope.spawn(move || {
