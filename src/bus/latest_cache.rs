@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, watch};
@@ -62,12 +62,12 @@ struct State {
     answer: Option<(Instant, Answer)>,
     /// The newest event that the relay has delivered since the subject is here.
     relayed: Option<Arc<LatestEvent>>,
-    /// The read in flight.
-    flight: Option<Flight>,
+    /// The read in flight. It ends with the last who waits for it: without one, nobody polls it, and it would keep its permit.
+    flight: Option<WeakShared<Read>>,
 }
 
 type Answer = Result<Found, BrokerError>;
-type Flight = Shared<BoxFuture<'static, (Instant, Answer)>>;
+type Read = BoxFuture<'static, (Instant, Answer)>;
 
 /// What is known of a subject.
 #[derive(Debug, Clone)]
@@ -150,7 +150,11 @@ impl LatestCache {
                 if let Some(answer) = state.fresh() {
                     return answer;
                 }
-                state.flight.get_or_insert_with(|| self.ask(channel, name)).clone()
+                state.in_flight().unwrap_or_else(|| {
+                    let flight = self.ask(channel, name).shared();
+                    state.flight = flight.downgrade();
+                    flight
+                })
             };
             let answer = flight.clone().await;
             subject.lock().landed(&flight, answer);
@@ -158,10 +162,10 @@ impl LatestCache {
     }
 
     /// A read of the broker.
-    fn ask(&self, channel: ChannelId, name: &str) -> Flight {
+    fn ask(&self, channel: ChannelId, name: &str) -> Read {
         let (backend, reads, metrics) = (self.backend.clone(), self.reads.clone(), self.metrics.clone());
         let (name, held) = (name.to_owned(), self.channels[channel].bytes.clone());
-        let read = async move {
+        Box::pin(async move {
             // The semaphore is never closed.
             let _permit = reads.acquire().await;
             metrics.latest_reads.inc();
@@ -171,8 +175,7 @@ impl LatestCache {
                 Ok(found) => (begun, Ok(found)),
                 Err(error) => (Instant::now(), Err(error)),
             }
-        };
-        read.boxed().shared()
+        })
     }
 
     /// Takes an event that the relay delivers, if somebody asks for its subject. `entry` makes its
@@ -247,9 +250,13 @@ impl State {
         if asked.elapsed() < GOOD_FOR { self.last() } else { None }
     }
 
+    fn in_flight(&self) -> Option<Shared<Read>> {
+        self.flight.as_ref()?.upgrade()
+    }
+
     /// A read has ended. If the state was cleared meanwhile, it belongs to what is gone.
-    fn landed(&mut self, flight: &Flight, answer: (Instant, Answer)) {
-        if self.flight.as_ref().is_some_and(|current| current.ptr_eq(flight)) {
+    fn landed(&mut self, flight: &Shared<Read>, answer: (Instant, Answer)) {
+        if self.in_flight().is_some_and(|current| current.ptr_eq(flight)) {
             self.flight = None;
             self.answer = Some(answer);
         }

@@ -17,9 +17,13 @@ struct Bus {
 }
 
 fn bus() -> Bus {
+    bus_over(BrokerUrl::Memory)
+}
+
+fn bus_over(broker: BrokerUrl) -> Bus {
     let hour = Duration::from_secs(3600);
     let config = BrokerConfig {
-        broker: BrokerUrl::Memory,
+        broker,
         file_sync: FileSync::Os,
         bus_message: BusMessage::Event,
         pulse: Duration::from_secs(1),
@@ -77,6 +81,12 @@ impl Bus {
                 *asked -= time;
             }
         }
+    }
+
+    /// Makes the answer for a subject good for this time more.
+    fn prolong(&self, subject: &str, time: Duration) {
+        let asked = self.cache.subject(self.channel(), subject);
+        asked.lock().answer.as_mut().unwrap().0 += time;
     }
 
     fn reads(&self) -> u64 {
@@ -138,16 +148,35 @@ async fn what_is_known_of_a_log_ends_with_it() {
 async fn a_bounded_number_of_subjects_is_held_and_those_that_somebody_waits_for_stay() {
     let bus = bus();
     let waited_for = bus.cache.subject(bus.channel(), "waited for");
+    // All of them are asked for lately, however slow this machine is.
+    let hour = Duration::from_secs(3600);
     for number in 0..MAX_SUBJECTS + 100 {
-        bus.find(&format!("s{number}")).await;
+        let name = format!("s{number}");
+        bus.find(&name).await;
+        bus.prolong(&name, hour);
     }
     let held = bus.cache.channels[bus.channel()].lock().len();
     assert_eq!(held, MAX_SUBJECTS);
     assert!(Arc::ptr_eq(&waited_for, &bus.cache.subject(bus.channel(), "waited for")));
-    bus.pass(GOOD_FOR);
+    bus.pass(hour + GOOD_FOR);
     bus.find("another").await;
     let held = bus.cache.channels[bus.channel()].lock().len();
     assert_eq!(held, 2, "the others were not asked for lately");
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_waits_for_any_more_keeps_no_permit() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its answers come from another thread, so that a read can be left in the middle.
+    let bus = bus_over(BrokerUrl::File(folder.path().to_owned()));
+    let first = bus.append("o1", "1").await;
+    for number in 0..2 * CONCURRENT_READS {
+        let _ = bus.find(&format!("s{number}")).now_or_never();
+    }
+    let found = tokio::time::timeout(Duration::from_secs(60), bus.find("o1")).await;
+    assert_eq!(found.expect("reads that were left keep no permit"), Some(first));
+    // Nor does one that was left stand for one that is asked for again.
+    assert_eq!(bus.find("s0").await, None);
 }
 
 #[tokio::test]
