@@ -4,6 +4,8 @@
 //! wait for the writer. There is one writing connection ([`Database`]) and a pool of reading ones ([`Readers`]). The
 //! statements are in [`rows`](super::rows), [`latest_rows`](super::latest_rows) and [`store_rows`](super::store_rows).
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +72,9 @@ impl Database {
     /// Opens the database, and creates it if it is missing.
     pub fn open(path: &Path, sync: FileSync) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // Events may be confidential, and the directory may be open to others. SQLite gives the files beside it the same mode. Where
+        // the file cannot be created, SQLite says why.
+        let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -1,6 +1,7 @@
 //! Restarts: positions, events and ids survive, and a lost or replaced log begins a new epoch.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,19 @@ async fn the_database_shrinks_with_the_log() {
     until("the file shrinks", async || (size() < 10_000_000).then_some(())).await;
     let page = node.read(STOCK, Some(&Position::new(Epoch::random(), 0)), 100).await;
     assert_eq!(offsets(&page), (991..=1000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_user_of_the_daemon_reads_the_events() {
+    let folder = tempfile::tempdir().unwrap();
+    // A directory that an operator has made for it, which others may read.
+    let log = folder.path().join("log");
+    DirBuilder::new().mode(0o755).create(&log).unwrap();
+    let node = Node::ready(&log_in(folder.path())).await;
+    node.add(STOCK, "confidential").await;
+    for name in ["log.sqlite", "log.sqlite-wal", "log.sqlite-shm"] {
+        assert_eq!(fs::metadata(log.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
