@@ -3,6 +3,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+// Not the global one: a test may have replaced it by a clock that stands still.
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** `TIDINGS_BIN`, or the debug build of this repository. */
 export const BINARY = process.env["TIDINGS_BIN"] ?? fileURLToPath(new URL("../../../target/debug/tidings", import.meta.url));
@@ -39,7 +41,7 @@ export class Daemon {
       void exited.then(() => reject(new Error(`the daemon ended before it listened:\n${output}`)));
     });
     const daemon = new Daemon(child, exited, await listening);
-    while (!(await daemon.isReady())) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!(await daemon.isReady())) await sleep(10);
     return daemon;
   }
 

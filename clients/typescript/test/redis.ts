@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+// Not the global one: a test may have replaced it by a clock that stands still.
+import { setTimeout as sleep } from "node:timers/promises";
 
 export class Redis {
   readonly port: number;
@@ -28,7 +30,7 @@ export class Redis {
     });
     // `stop` ends Redis on purpose, which must not become an unhandled rejection.
     failed.catch(() => {});
-    while (!(await Promise.race([respondsToPing(port), failed]))) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!(await Promise.race([respondsToPing(port), failed]))) await sleep(10);
     return new Redis(child, directory, port);
   }
 
