@@ -4,7 +4,8 @@
 //!
 //! - On one node at a time, which holds the flow's [`Lease`]. If that node dies, another takes over within 15 s.
 //! - It keeps how far it came in a [`Checkpoint`], which an earlier holder of the lease cannot set back.
-//! - It reads channels with a [`ChannelReader`], which waits for this node's relay and reports gaps.
+//! - It reads channels with a [`ChannelReader`], which waits for this node's relay and reports gaps. [`ChannelReads`] reads
+//!   several of them side by side.
 //! - What it has to give up goes into a [`DeadLetters`] box.
 //! - After an error or a panic it begins again, from its checkpoint. At the drain of the node it ends what it has begun and
 //!   gives the lease back, so that another node goes on at once.
@@ -15,6 +16,7 @@ pub mod audit;
 #[cfg(feature = "redis")]
 pub mod bridge;
 mod channel_reader;
+mod channel_reads;
 mod checkpoint;
 mod dead_boxes;
 pub mod dead_letters;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "redis")]
 pub use channel_reader::event_time;
 pub use channel_reader::{ChannelReader, Step};
+pub use channel_reads::ChannelReads;
 pub use checkpoint::Checkpoint;
 pub use dead_boxes::DeadBoxes;
 pub use dead_letters::{DeadLetter, DeadLetters};

@@ -3,6 +3,7 @@
 mod connections;
 mod elsewhere;
 mod example;
+mod fairness;
 mod origins;
 
 use std::io::{BufRead, BufReader, Write};

@@ -31,9 +31,10 @@ async function until(what, check) {
 }
 
 /** A daemon with the example's sink, whose store is this front. */
-async function daemon(context, front, flags = []) {
+async function daemon(context, front, flags = [], channels = undefined) {
   const folder = mkdtempSync(join(tmpdir(), "tidings-sink-"));
-  writeFileSync(join(folder, "tidings.toml"), `${EXAMPLE}\napi = "${front.url}"\n`);
+  const table = channels ? EXAMPLE.replace(/^channels = .*$/m, `channels = ${JSON.stringify(channels)}`) : EXAMPLE;
+  writeFileSync(join(folder, "tidings.toml"), `${table}\napi = "${front.url}"\n`);
   writeFileSync(join(folder, "cloudflare.token"), `${TOKEN}\n`, { mode: 0o600 });
   const child = spawn(PROGRAM, ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", ...flags], { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((resolve) => child.once("exit", resolve));
@@ -114,6 +115,27 @@ test("a key is written at most once a second, with the newest event last", async
   const times = store.writes.map(({ at }) => at);
   const shortest = Math.min(...times.slice(1).map((at, index) => at - times[index]));
   assert.ok(store.writes.length >= 3 && shortest >= 1_000, `${times}`);
+});
+
+test("an event of a quiet channel does not wait for the backlog of a busy one", async (context) => {
+  const store = await front(context);
+  // The store fails until the backlog is there.
+  store.failures.push(...Array(60).fill(500));
+  const { url } = await daemon(context, store, [], ["cache-invalidate", "inventory-change"]);
+  await publish(url, [sale("first", 1)]);
+  await until("a write", () => store.failures.length < 60);
+  // More than the sink writes at once.
+  const keys = Array.from({ length: 200 }, (_, index) => `${index}`.padEnd(250, "x"));
+  const busy = (number) => ({ type: "cache-invalidate", subject: `${number}`, data: { keys } });
+  for (let number = 0; number < 300; number += 10) {
+    await publish(url, Array.from({ length: 10 }, (_, index) => busy(number + index)));
+  }
+  await publish(url, [sale("quiet", 1)]);
+  store.failures.length = 0;
+  // The first event, the quiet one, and the backlog.
+  await until("all", () => store.writes.length >= 302);
+  const [quiet, backlog] = ["inventory-change/quiet", "cache-invalidate/"].map((name) => store.writes.find(({ key }) => key.startsWith(name)).at);
+  assert.equal(quiet, backlog, "the quiet one is in the first write of the backlog");
 });
 
 test("a store that fails gets everything later", async (context) => {

@@ -7,13 +7,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use futures_util::future::select_all;
 use tokio::time::sleep;
 
 use super::super::dead_letters::now;
 use super::super::{
-    ChannelReader, Checkpoint, DeadLetter, DeadLetters, Flow, FlowError, FlowId, Step, Turn, event_time,
+    ChannelReader, ChannelReads, Checkpoint, DeadLetter, DeadLetters, Flow, FlowError, FlowId, Step, Turn, event_time,
 };
 use super::origin::{Origins, encoded};
 use super::{Connected, Parts};
@@ -37,7 +35,8 @@ struct Run<'a> {
     redis: PubSub,
     connected: Connected,
     origins: Origins<'a>,
-    readers: Vec<(String, ChannelReader)>,
+    /// Readers that tell how far the channel of each type is.
+    heads: Vec<(String, ChannelReader)>,
     sent: Sent,
     oldest: Oldest,
 }
@@ -56,7 +55,7 @@ impl Flow for Outward {
         let caller = parts.id.caller();
         let (mut checkpoint, found) = Checkpoint::<Sent>::claim(turn, "sent").await?;
         let mut sent = found.unwrap_or_default();
-        let mut readers = Vec::new();
+        let (mut readers, mut heads) = (Vec::new(), Vec::new());
         for name in parts.settings.types() {
             // The settings name types of the catalogue only.
             let Some(channel) = parts.catalog.channel(name) else { continue };
@@ -70,66 +69,84 @@ impl Flow for Outward {
                 }
             };
             sent.insert(name.to_owned(), begin.clone());
-            readers.push((name.to_owned(), ChannelReader::new(&parts.bus, &caller, channel, begin)));
+            let reader = || ChannelReader::new(&parts.bus, &caller, channel, begin.clone());
+            readers.push((name.to_owned(), reader()));
+            heads.push((name.to_owned(), reader()));
         }
         checkpoint.save(&sent).await?;
         let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
         let origins = Origins::new(&parts.settings.name, &parts.settings.redis, &parts.settings.listeners);
         let (connected, oldest) = (Connected::new(parts), Oldest::new());
-        let run = Run { parts, turn, redis, connected, origins, readers, sent, oldest };
-        run.send_always(checkpoint).await
+        let run = Run { parts, turn, redis, connected, origins, heads, sent, oldest };
+        run.send_always(ChannelReads::new(readers, MAX_BATCH), checkpoint).await
     }
 }
 
 impl Run<'_> {
     /// Sends what is published, until the node stops.
-    async fn send_always(mut self, mut checkpoint: Checkpoint<Sent>) -> Result<(), FlowError> {
+    async fn send_always(mut self, mut reads: ChannelReads, mut checkpoint: Checkpoint<Sent>) -> Result<(), FlowError> {
         let Some(mut connection) = self.connect().await else { return Ok(()) };
         loop {
             if self.behind() == 0 {
                 show_lag(self.parts, 0, None);
             }
-            let next = self
-                .readers
-                .iter_mut()
-                .map(|(name, reader)| async move { (name.clone(), reader.next(MAX_BATCH).await) }.boxed());
             let read = tokio::select! {
-                ((name, steps), ..) = select_all(next) => Ok((name, steps)),
+                read = reads.next() => Ok(read),
                 cause = connection.ended() => Err(cause),
                 () = self.turn.stopping.cancelled() => return Ok(()),
             };
-            let (name, steps) = match read {
-                Ok(read) => read,
+            match read {
+                Ok((name, steps)) => {
+                    let sending = self.send_all(&mut connection, &mut checkpoint, name, steps);
+                    if !reads.beside(sending).await? {
+                        return Ok(());
+                    }
+                }
                 Err(cause) => {
-                    let Some(again) = self.reconnect(&cause).await else { return Ok(()) };
+                    let Some(again) = reads.beside(self.reconnect(&cause)).await else { return Ok(()) };
                     connection = again;
-                    continue;
+                }
+            }
+        }
+    }
+
+    /// Sends the events of a page, and saves how far it came. `false`: the node stops.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and those of the broker.
+    async fn send_all(
+        &mut self,
+        connection: &mut PubSubConnection,
+        checkpoint: &mut Checkpoint<Sent>,
+        name: String,
+        steps: Vec<Step>,
+    ) -> Result<bool, FlowError> {
+        let first = steps.iter().find_map(|step| match step {
+            Step::Event { json, .. } => event_time(json),
+            Step::Gap { .. } => None,
+        });
+        show_lag(self.parts, self.behind(), first);
+        let mut is_sent = true;
+        for step in steps {
+            let at = match step {
+                Step::Event { position, json } => {
+                    is_sent = self.send(connection, &position, &json).await?;
+                    if !is_sent {
+                        break;
+                    }
+                    position
+                }
+                Step::Gap { from, to } => {
+                    self.parts.metrics.flows.gaps.get_or_create(&self.parts.id.label()).inc();
+                    let bridge = &*self.parts.id.name;
+                    tracing::warn!(bridge, channel = name, %from, %to, "events are lost to a bridge");
+                    to
                 }
             };
-            let first = steps.iter().find_map(|step| match step {
-                Step::Event { json, .. } => event_time(json),
-                Step::Gap { .. } => None,
-            });
-            show_lag(self.parts, self.behind(), first);
-            for step in steps {
-                let at = match step {
-                    Step::Event { position, json } => {
-                        if !self.send(&mut connection, &position, &json).await? {
-                            return checkpoint.save(&self.sent).await;
-                        }
-                        position
-                    }
-                    Step::Gap { from, to } => {
-                        self.parts.metrics.flows.gaps.get_or_create(&self.parts.id.label()).inc();
-                        let bridge = &*self.parts.id.name;
-                        tracing::warn!(bridge, channel = name, %from, %to, "events are lost to a bridge");
-                        to
-                    }
-                };
-                self.sent.insert(name.clone(), at);
-            }
-            checkpoint.save(&self.sent).await?;
+            self.sent.insert(name.clone(), at);
         }
+        checkpoint.save(&self.sent).await?;
+        Ok(is_sent)
     }
 
     /// Sends an event to all channels but the one that it came from, over a new connection if this one fails. `false`: the node
@@ -202,10 +219,10 @@ impl Run<'_> {
     /// Connects, and shows the lag that grows meanwhile. `None`: the node stops.
     async fn connect(&mut self) -> Option<PubSubConnection> {
         self.connected.show(false);
-        let Self { parts, turn, redis, readers, sent, oldest, .. } = self;
+        let Self { parts, turn, redis, heads, sent, oldest, .. } = self;
         let connection = tokio::select! {
             connection = redis.connect(&[], &[]) => connection,
-            never = measure_always(parts, readers, sent, oldest) => match never {},
+            never = measure_always(parts, heads, sent, oldest) => match never {},
             () = turn.stopping.cancelled() => return None,
         };
         self.connected.show(true);
@@ -213,16 +230,16 @@ impl Run<'_> {
     }
 
     fn behind(&self) -> u64 {
-        behind(&self.readers, &self.sent).map(|(.., behind)| behind).sum()
+        behind(&self.heads, &self.sent).map(|(.., behind)| behind).sum()
     }
 }
 
 /// Each type with its reader, the position up to which it was sent, and the number of events behind that.
 fn behind<'r>(
-    readers: &'r [(String, ChannelReader)],
+    heads: &'r [(String, ChannelReader)],
     sent: &'r Sent,
 ) -> impl Iterator<Item = (&'r str, &'r ChannelReader, &'r Position, u64)> {
-    readers.iter().filter_map(move |(name, reader)| {
+    heads.iter().filter_map(move |(name, reader)| {
         let at = sent.get(name)?;
         Some((&**name, reader, at, reader.behind(at)))
     })
@@ -231,13 +248,13 @@ fn behind<'r>(
 /// Shows the lag again and again, while nothing is sent.
 async fn measure_always(
     parts: &Parts,
-    readers: &[(String, ChannelReader)],
+    heads: &[(String, ChannelReader)],
     sent: &Sent,
     oldest: &mut Oldest,
 ) -> Infallible {
     loop {
         let (mut events, mut first) = (0, None);
-        for (name, reader, at, behind) in behind(readers, sent).filter(|(.., behind)| *behind > 0) {
+        for (name, reader, at, behind) in behind(heads, sent).filter(|(.., behind)| *behind > 0) {
             events += behind;
             if oldest.get(name).is_none_or(|(known, _)| known != at)
                 && let Some(time) = reader.oldest_after(at).await

@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use futures_util::future::select_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use settings::{SinkSettings, read};
 
 use self::cloudflare::{Cloudflare, Failure, Pair};
 use self::pending::Pending;
-use super::{ChannelReader, Checkpoint, DeadLetter, DeadLetters, Flow, FlowError, FlowId, Step, Turn, dead_letters};
+use super::{
+    ChannelReader, ChannelReads, Checkpoint, DeadLetter, DeadLetters, Flow, FlowError, FlowId, Step, Turn, dead_letters,
+};
 use crate::broker::BrokerError;
 use crate::bus::Bus;
 use crate::event::{Catalog, Position};
@@ -73,7 +73,7 @@ impl Flow for Sink {
         let caller = self.id.caller();
         let (mut checkpoint, found) = Checkpoint::<Written>::claim(turn, "written").await?;
         let mut written = found.unwrap_or_default();
-        let mut readers = Vec::new();
+        let (mut readers, mut heads) = (Vec::new(), Vec::new());
         for name in &self.settings.channels {
             // The settings name types of the catalogue only.
             let Some(channel) = self.catalog.channel(name) else { continue };
@@ -82,21 +82,27 @@ impl Flow for Sink {
                 None => self.bus.locate(&caller, channel, &self.settings.since).await?.0,
             };
             written.insert(name.clone(), begin.clone());
-            readers.push((name.clone(), ChannelReader::new(&self.bus, &caller, channel, begin)));
+            let reader = || ChannelReader::new(&self.bus, &caller, channel, begin.clone());
+            readers.push((name.clone(), reader()));
+            heads.push((name.clone(), reader()));
         }
         checkpoint.save(&written).await?;
         let client = Cloudflare::new(&self.settings).map_err(BrokerError::Rejected)?;
         let mut pending = Pending::default();
         // The holder before may have written a moment ago.
         let mut due = Instant::now() + INTERVAL;
+        let mut reads = ChannelReads::new(readers, MAX_STEPS);
         loop {
-            self.show_lag(&readers, &written, &pending);
-            let next = readers
-                .iter_mut()
-                .map(|(name, reader)| async move { (name.clone(), reader.next(MAX_STEPS).await) }.boxed());
-            // The write is outside of the `select!`, because it reads the readers' lag.
+            self.show_lag(&heads, &written, &pending);
+            let is_full = pending.is_full();
+            let read = async {
+                match is_full {
+                    false => Some(reads.next().await),
+                    true => reads.beside(std::future::pending()).await,
+                }
+            };
             let read = tokio::select! {
-                (read, ..) = select_all(next), if !pending.is_full() => Some(read),
+                read = read => read,
                 () = sleep_until(due), if !pending.is_empty() => None,
                 () = turn.stopping.cancelled() => return Ok(()),
             };
@@ -104,13 +110,14 @@ impl Flow for Sink {
                 self.note(&mut pending, &name, steps);
                 continue;
             }
-            let show_lag = |pending: &Pending| self.show_lag(&readers, &written, pending);
-            if !self.write(turn, &client, &mut pending, show_lag).await? {
+            let show_lag = |pending: &Pending| self.show_lag(&heads, &written, pending);
+            let write = self.write(turn, &client, &mut pending, show_lag);
+            if !reads.beside(write).await? {
                 // What is not written is read again by the next holder, from the checkpoint.
                 return Ok(());
             }
             written.extend(pending.take_positions());
-            checkpoint.save(&written).await?;
+            reads.beside(checkpoint.save(&written)).await?;
             due = Instant::now() + INTERVAL;
         }
     }
@@ -197,8 +204,8 @@ impl Sink {
         DeadLetters::new(turn.store.clone()).add(letter).await
     }
 
-    fn show_lag(&self, readers: &[(String, ChannelReader)], written: &Written, pending: &Pending) {
-        let behind = readers.iter().map(|(name, reader)| written.get(name).map_or(0, |at| reader.behind(at)));
+    fn show_lag(&self, heads: &[(String, ChannelReader)], written: &Written, pending: &Pending) {
+        let behind = heads.iter().map(|(name, reader)| written.get(name).map_or(0, |at| reader.behind(at)));
         let label = self.id.label();
         self.metrics.flows.lag_events.get_or_create(&label).set(i64::try_from(behind.sum::<u64>()).unwrap_or(i64::MAX));
         self.metrics.flows.lag_seconds.get_or_create(&label).set(pending.age());
