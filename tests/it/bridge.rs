@@ -5,6 +5,7 @@ mod elsewhere;
 mod example;
 mod fairness;
 mod origins;
+mod too_large;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

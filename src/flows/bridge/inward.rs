@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ring::digest;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -46,6 +47,13 @@ struct Run<'a> {
     kept: (Instant, u32),
     /// When missed messages were last logged, and how many are not logged yet.
     missed: (Option<Instant>, u64),
+}
+
+/// A message, and the event that it becomes.
+struct Taken {
+    channel: String,
+    payload: Bytes,
+    event: ValidEvents,
 }
 
 #[async_trait]
@@ -122,7 +130,7 @@ impl Run<'_> {
     async fn take(&mut self, received: Vec<Received>) -> Result<(), FlowError> {
         let label = self.parts.id.label();
         let metrics = &self.parts.metrics.bridges;
-        let mut events: Option<ValidEvents> = None;
+        let mut taken = Vec::new();
         for received in received {
             let (channel, payload) = match received {
                 Received::Message { channel, payload } => (channel, payload),
@@ -143,21 +151,12 @@ impl Run<'_> {
                 continue;
             }
             match self.event(&channel, &payload).await {
-                Ok(Some(valid)) => match &mut events {
-                    Some(events) => events.append(valid),
-                    None => events = Some(valid),
-                },
+                Ok(Some(event)) => taken.push(Taken { channel, payload, event }),
                 Ok(None) => drop(metrics.ignored.get_or_create(&label).inc()),
-                Err(reason) => {
-                    metrics.refused.get_or_create(&label).inc();
-                    self.keep(&channel, &payload, &reason);
-                }
+                Err(reason) => self.refuse(&channel, &payload, &reason),
             }
         }
-        match events {
-            Some(events) => self.publish(events).await,
-            None => Ok(()),
-        }
+        self.publish_all(taken).await
     }
 
     /// The event of a message. `None`: it is none, on purpose.
@@ -185,8 +184,33 @@ impl Run<'_> {
         valid.map(Some).map_err(|problem| reason(&problem))
     }
 
-    /// Publishes events, again and again until the broker has taken them.
-    async fn publish(&self, events: ValidEvents) -> Result<(), FlowError> {
+    /// Publishes the events of messages, in their order. One that the broker takes in no call is refused alone.
+    async fn publish_all(&mut self, taken: Vec<Taken>) -> Result<(), FlowError> {
+        // The last one is next.
+        let mut waiting = vec![taken];
+        while let Some(mut taken) = waiting.pop() {
+            let events = taken.iter().map(|taken| taken.event.clone()).reduce(|mut events, event| {
+                events.append(event);
+                events
+            });
+            let Some(events) = events else { continue };
+            let Err(problem) = self.publish(events).await? else { continue };
+            if let [Taken { channel, payload, .. }] = &*taken {
+                let (bridge, cause) = (&*self.parts.id.name, problem.cause.as_deref().unwrap_or_default());
+                tracing::warn!(bridge, channel, cause, "the broker takes an event of a bridge in no call");
+                self.refuse(channel, payload, &problem.detail);
+                continue;
+            }
+            // The half that has it is found.
+            let later = taken.split_off(taken.len() / 2);
+            waiting.extend([later, taken]);
+        }
+        Ok(())
+    }
+
+    /// Publishes events, again and again until the broker has taken them. The inner error says that the broker takes one of
+    /// them in no call. Then nothing was published.
+    async fn publish(&self, events: ValidEvents) -> Result<Result<(), Problem>, FlowError> {
         let mut retry = RETRY;
         loop {
             self.turn.check()?;
@@ -195,8 +219,9 @@ impl Run<'_> {
                     let fresh = published.accepted.iter().filter(|accepted| !accepted.duplicate).count();
                     let label = self.parts.id.label();
                     self.parts.metrics.bridges.bridged.get_or_create(&label).inc_by(fresh as u64);
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
+                Err(problem) if problem.code == ErrorCode::PayloadTooLarge => return Ok(Err(problem)),
                 Err(problem) if matches!(problem.code, ErrorCode::BrokerUnavailable | ErrorCode::RateLimited) => {
                     let cause = problem.cause.as_deref().unwrap_or(&problem.detail);
                     tracing::debug!(bridge = %self.parts.id.name, cause, "the events of a bridge are published again");
@@ -206,6 +231,12 @@ impl Run<'_> {
                 Err(problem) => return Err(problem.into()),
             }
         }
+    }
+
+    /// Counts and keeps a message that does not become an event.
+    fn refuse(&mut self, channel: &str, payload: &[u8], reason: &str) {
+        self.parts.metrics.bridges.refused.get_or_create(&self.parts.id.label()).inc();
+        self.keep(channel, payload, reason);
     }
 
     /// Keeps a message that did not become an event, unless too many wait for that. Every node finds the same name for it.
