@@ -1,15 +1,11 @@
 //! What a client asks a daemon beside publishing and subscribing: channels, nodes, health, history, newest events, schemas,
 //! and revocations.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use super::requests::RESPONSE_TIMEOUT;
-use super::retry::Attempts;
-use super::urls::{fits_path, route};
+use super::urls::fits_path;
 use super::{
     ChannelInfo, Client, ConnectionInfo, Error, History, HistoryQuery, LatestList, LoggedEvent, NodeInfo, Revocation,
 };
@@ -78,18 +74,7 @@ impl Client {
     /// # Errors
     /// As [`Client::channels`].
     pub async fn revoke(&self, revocation: &Revocation) -> Result<(), Error> {
-        let mut attempts = Attempts::new(self, Duration::ZERO);
-        loop {
-            let node = attempts.node;
-            let request = self.http.post(route(self.base(node), &["v1", "revocations"])).json(revocation);
-            match self.call(node, request, RESPONSE_TIMEOUT).await {
-                Ok(()) => return Ok(()),
-                Err(error) => match attempts.failed(self, &error) {
-                    Some(delay) => sleep(delay).await,
-                    None => return Err(error),
-                },
-            }
-        }
+        self.post_json(&["v1", "revocations"], revocation, RESPONSE_TIMEOUT).await
     }
 
     /// Reads one page of retained events. [`History::cursor`] is the `since` of the next page.

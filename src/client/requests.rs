@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::header;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
+use url::Url;
 
 use super::retry::Attempts;
 use super::token::HeldToken;
@@ -14,24 +16,43 @@ use super::{Client, Error, error};
 
 /// How long a daemon may take to begin its response. Longer than the daemon's own timeout for its broker.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a whole response may take. Longer, since a page of history can be large.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a response may take from its beginning to its end. Longer, since a page of history can be large.
+const BODY_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long a TCP connection may take. Shorter than [`RESPONSE_TIMEOUT`], so that a node that is down is reported as
 /// "nothing was sent".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Client {
-    /// Sends a GET request to each node until one responds, and again until the retry timeout if the caller has set one.
+    /// Sends a GET request as [`Client::send`] does.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         parameters: &[(&str, String)],
     ) -> Result<T, Error> {
+        self.send(RESPONSE_TIMEOUT, |base| self.http.get(route(base, path)).query(parameters)).await
+    }
+
+    /// Sends a POST request with this body as JSON, as [`Client::send`] does.
+    pub(super) async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        self.send(limit, |base| self.http.post(route(base, path)).json(body)).await
+    }
+
+    /// Sends a request to each node until one responds, and again until the retry timeout if the caller has set one. A node
+    /// must begin its response within `limit`.
+    async fn send<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        request: impl Fn(&Url) -> reqwest::RequestBuilder,
+    ) -> Result<T, Error> {
         let mut attempts = Attempts::new(self, Duration::ZERO);
         loop {
             let node = attempts.node;
-            let request = self.http.get(route(self.base(node), path)).query(parameters);
-            match self.call(node, request, RESPONSE_TIMEOUT).await {
+            match self.call(node, request(self.base(node)), limit).await {
                 Ok(response) => return Ok(response),
                 Err(error) => match attempts.failed(self, &error) {
                     Some(delay) => sleep(delay).await,
@@ -81,6 +102,8 @@ impl Client {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token.header()?);
         }
+        // In place of the time limit that all requests have: `limit` can be longer.
+        request = request.timeout(limit + BODY_TIMEOUT);
         let base = self.base(node);
         let exchange = async {
             let response = match timeout(limit, request.send()).await {
@@ -116,7 +139,7 @@ impl Client {
 pub(super) fn http() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
+        .timeout(RESPONSE_TIMEOUT + BODY_TIMEOUT)
         .tcp_nodelay(true)
         // The WebSocket ignores proxy settings, so HTTP must ignore them too.
         .no_proxy()

@@ -6,10 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
-use super::retry::Attempts;
-use super::urls::route;
 use super::{Client, Error};
 
 /// How long a call may take that delivers to a receiver: longer than the daemon tries.
@@ -157,17 +154,6 @@ impl Client {
     }
 
     async fn act<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, Error> {
-        let mut attempts = Attempts::new(self, Duration::ZERO);
-        loop {
-            let node = attempts.node;
-            let request = self.http.post(route(self.base(node), path)).json(body);
-            match self.call(node, request, DELIVERY_TIMEOUT).await {
-                Ok(response) => return Ok(response),
-                Err(error) => match attempts.failed(self, &error) {
-                    Some(delay) => sleep(delay).await,
-                    None => return Err(error),
-                },
-            }
-        }
+        self.post_json(path, body, DELIVERY_TIMEOUT).await
     }
 }

@@ -145,3 +145,32 @@ async fn a_proxy_that_does_not_pass_on_upgrades_is_named() {
         assert!(text.contains(words) && text.contains("docs/deployment.md"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_call_waits_for_as_long_as_its_own_limit_says() {
+    let (listener, client) = fake_daemon().await;
+    // In place of the limit of all requests, which is too long for a test.
+    let short = Duration::from_millis(50);
+    let http = http().timeout(short);
+    #[cfg(feature = "tls")]
+    let http = http.tls_backend_preconfigured((*client.tls_config).clone());
+    let client = Client { http: build(http).unwrap(), ..client }.with_retry_timeout(Duration::ZERO);
+    let daemon = async {
+        for response in [
+            r#"{"id":"1","delivered":true,"tookMs":9}"#,
+            r#"{"accepted":[{"id":"2","type":"a","position":"e:1","duplicate":false}]}"#,
+        ] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_json(&mut stream).await;
+            sleep(4 * short).await;
+            respond(&mut stream, response).await;
+        }
+    };
+    let calls = async { (client.test_webhook("w").await, client.publish(&json!({"type":"a"})).await) };
+    let (tested, accepted) = tokio::select! {
+        outcome = calls => outcome,
+        () = async { daemon.await; std::future::pending().await } => unreachable!(),
+    };
+    assert_eq!(tested.map(|test| test.id), Ok("1".into()));
+    assert_eq!(accepted.map(|accepted| accepted.id), Ok("2".into()));
+}
