@@ -104,15 +104,14 @@ async fn a_subscriber_reconnects_to_a_draining_daemon_when_asked_to() {
 async fn a_subscriber_leaves_a_silent_daemon() {
     let (listener, client) = fake_daemon().await;
     let daemon = async {
-        let mut silent = Peer::accept(&listener, 20).await;
-        silent.confirm("e:1").await;
+        // It sends nothing but `welcome`: whatever followed could come too late on a busy machine.
+        let silent = Peer::accept(&listener, 20).await;
         let again = Peer::accept(&listener, 25_000).await;
         (silent, again)
     };
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a")]);
         assert_eq!(next_line(&mut subscriber).await, "connected n");
-        assert_eq!(next_line(&mut subscriber).await, "subscribed a e:1");
         assert!(next_line(&mut subscriber).await.starts_with("disconnected: no sign of life"));
         assert_eq!(next_line(&mut subscriber).await, "connected n");
     };
@@ -122,11 +121,7 @@ async fn a_subscriber_leaves_a_silent_daemon() {
 #[tokio::test]
 async fn silence_is_detected_when_next_is_cancelled_often() {
     let (listener, client) = fake_daemon().await;
-    let daemon = async {
-        let mut silent = Peer::accept(&listener, 20).await;
-        silent.confirm("e:1").await;
-        silent
-    };
+    let daemon = Peer::accept(&listener, 20);
     let client = async {
         let mut subscriber = client.subscribe([Subscription::to("a")]);
         loop {
@@ -146,7 +141,7 @@ async fn a_busy_consumer_does_not_mistake_the_daemon_for_silent() {
     let (read_all, begin) = tokio::sync::oneshot::channel();
     let (sent, waiting) = tokio::sync::oneshot::channel();
     let daemon = async {
-        let mut peer = Peer::accept(&listener, 20).await;
+        let mut peer = Peer::accept(&listener, 400).await;
         peer.confirm("e:1").await;
         begin.await.unwrap();
         peer.event("e:2").await;
@@ -161,7 +156,7 @@ async fn a_busy_consumer_does_not_mistake_the_daemon_for_silent() {
         read_all.send(()).unwrap();
         waiting.await.unwrap();
         // Block the thread, so that the runtime does not poll the socket either.
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_millis(1_100));
         assert_eq!(next_line(&mut subscriber).await, "event a e:2");
     };
     // Poll the daemon first, so that the client runs before the runtime polls the socket.
@@ -198,7 +193,9 @@ async fn a_short_connection_does_not_reset_the_backoff() {
 
 #[tokio::test]
 async fn only_a_final_close_code_is_an_error() {
-    for code in [1009, 4001, 4003, 4004, 4005, 1000, 1011, 1013, 4008] {
+    let final_codes = [1009, 4001, 4003, 4004, 4005].map(|code| (code, true));
+    let others = [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 4008, 4009, 4029].map(|code| (code, false));
+    for (code, is_final) in final_codes.into_iter().chain(others) {
         let (listener, client) = fake_daemon().await;
         let daemon = async {
             let mut peer = Peer::accept(&listener, 25_000).await;
@@ -222,6 +219,6 @@ async fn only_a_final_close_code_is_an_error() {
             }
         };
         let ((), ended) = tokio::join!(daemon, client);
-        assert_eq!(ended, if crate::protocol::CloseCode::is_final(code) { code } else { 0 });
+        assert_eq!(ended, if is_final { code } else { 0 });
     }
 }
