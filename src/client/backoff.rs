@@ -8,6 +8,19 @@ use std::time::Duration;
 const MIN_BOUND: Duration = Duration::from_millis(200);
 /// The upper bound of any delay.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
+/// The longest pause that a daemon, or a proxy before it, may ask for. A longer one is a mistake, and a clock could not count the
+/// longest.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The pause of a header `Retry-After` in seconds, at most [`MAX_PAUSE`].
+pub(super) fn retry_after(seconds: &str) -> Option<Duration> {
+    match seconds.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds).min(MAX_PAUSE)),
+        // More than 64 bits.
+        Err(_) if !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()) => Some(MAX_PAUSE),
+        Err(_) => None,
+    }
+}
 
 /// The delays between successive attempts.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use reqwest::header::{self, HeaderMap};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite;
 
+use super::backoff;
 use crate::protocol::{CloseCode, ErrorCode, TEMPORARY_STATUSES};
 
 /// Why a call failed.
@@ -134,7 +135,7 @@ pub struct Problem {
     /// Every mistake in the request, up to 100. Empty if the problem is not about the request's body.
     #[serde(default)]
     pub errors: Vec<FieldError>,
-    /// How long to wait before a retry, if the daemon named a time (`Retry-After`, in whole seconds).
+    /// How long to wait before a retry, if the daemon named a time (`Retry-After`, in whole seconds). At most a day.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
@@ -248,7 +249,7 @@ impl Error {
     /// The error for a response with an error status.
     pub(super) fn refused(url: &url::Url, status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        let retry_after = header(header::RETRY_AFTER).and_then(backoff::retry_after);
         if let Ok(mut problem) = serde_json::from_slice::<Problem>(body) {
             problem.status = status;
             problem.retry_after = retry_after;

@@ -355,7 +355,8 @@ impl Subscriber {
                 return Err(Error::Subscription { channel, code: code.as_str().to_owned(), message });
             }
             ServerFrame::Draining { reconnect_in_ms } => {
-                open.reconnect_at = Some(Instant::now() + Duration::from_millis(reconnect_in_ms));
+                let pause = Duration::from_millis(reconnect_in_ms).min(backoff::MAX_PAUSE);
+                open.reconnect_at = Some(Instant::now() + pause);
             }
             ServerFrame::Unsubscribed { sub } => self.subscriptions.unsubscribed(&sub),
             ServerFrame::Event { .. } | ServerFrame::Pong => {}

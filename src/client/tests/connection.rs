@@ -222,3 +222,46 @@ async fn only_a_final_close_code_is_an_error() {
         assert_eq!(ended, if is_final { code } else { 0 });
     }
 }
+
+#[tokio::test]
+async fn a_pause_that_the_daemon_asks_for_is_at_most_a_day() {
+    let day = Duration::from_secs(24 * 3600);
+    // More than a clock can count, and more than a number can have.
+    for seconds in ["18446744073709551615", "99999999999999999999999999"] {
+        let (listener, client) = fake_daemon().await;
+        let body = r#"{"code":"overloaded"}"#;
+        let refusal = format!("HTTP/1.1 503 X\r\nretry-after: {seconds}\r\ncontent-length: 21\r\n\r\n{body}");
+        let daemon = async {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(refusal.as_bytes()).await.unwrap();
+            }
+        };
+        let client = async {
+            let listed = client.clone().with_retry_timeout(Duration::ZERO).channels().await;
+            let updated = client.subscribe([Subscription::to("a")]).next().await;
+            (listed, updated)
+        };
+        let ((), (listed, updated)) = tokio::join!(daemon, client);
+        let Err(Error::Refused(problem)) = listed else { panic!("{listed:?}") };
+        assert_eq!(problem.retry_after, Some(day), "{seconds}");
+        let Ok(Update::Disconnected { retry_in, .. }) = updated else { panic!("{updated:?}") };
+        assert!((day..=day + Duration::from_secs(10)).contains(&retry_in), "{retry_in:?}");
+    }
+    let (listener, client) = fake_daemon().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.send(json!({"type":"draining","reconnectInMs":u64::MAX})).await;
+        peer.0.close(None).await.unwrap();
+        while let Some(Ok(_)) = peer.0.next().await {}
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        assert_eq!(next_line(&mut subscriber).await, "connected n");
+        subscriber.next().await
+    };
+    let ((), updated) = tokio::join!(daemon, client);
+    let Ok(Update::Disconnected { retry_in, .. }) = updated else { panic!("{updated:?}") };
+    assert!(retry_in <= day, "{retry_in:?}");
+}

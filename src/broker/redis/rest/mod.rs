@@ -28,6 +28,7 @@ use super::tls;
 use super::transport::{Arguments, CallError, Command, Transport};
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::RedisUrl;
+use crate::outbound;
 use crate::suggest::Known;
 
 /// Requests at the same time, each of which has a connection. Further calls wait, and the wait counts towards their timeout.
@@ -42,6 +43,9 @@ const MAX_ERROR: usize = 64 << 10;
 /// How long a connection is kept for the next request. Servers and what stands before them close an idle one after 30 s or
 /// more, and a request that meets the end of its connection fails.
 const KEPT: Duration = Duration::from_secs(20);
+
+/// The longest pause that the interface may ask for: whatever waits for it must come back.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// What stands before a script whose arguments are in hexadecimal digits.
 const DECODE: &str = "\
@@ -203,7 +207,8 @@ async fn accepted(mut response: Response) -> Result<Response, CallError> {
     if status == StatusCode::OK {
         return Ok(response);
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let header = response.headers().get(RETRY_AFTER);
+    let retry_after = header.and_then(|value| outbound::retry_after(value.to_str().ok()?, MAX_PAUSE));
     let body = read(&mut response, MAX_ERROR).await.unwrap_or_default();
     let text = reply::error_text(&body);
     let told = |what: &str| match &text {
@@ -212,11 +217,10 @@ async fn accepted(mut response: Response) -> Result<Response, CallError> {
     };
     Err(match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => BrokerError::Rejected(told(REFUSED_TOKEN)).into(),
-        StatusCode::TOO_MANY_REQUESTS => BrokerError::RateLimited {
-            cause: told("the REST interface limits the rate of requests"),
-            retry_after: retry_after.map(Duration::from_secs),
+        StatusCode::TOO_MANY_REQUESTS => {
+            BrokerError::RateLimited { cause: told("the REST interface limits the rate of requests"), retry_after }
+                .into()
         }
-        .into(),
         StatusCode::PAYLOAD_TOO_LARGE => {
             BrokerError::TooLarge(told("the request is larger than the REST interface takes")).into()
         }
