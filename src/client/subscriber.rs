@@ -110,11 +110,11 @@ impl Subscriber {
                         };
                         // Jitter on top: the daemon sent the same Retry-After to many clients.
                         let retry_in = retry_after.map(|retry_after| retry_after + self.backoff.next());
-                        self.disconnected(error.to_string(), retry_in);
                         if !error.is_transient() {
-                            self.pending.clear();
+                            self.connect_later(retry_in);
                             return Err(error);
                         }
+                        self.disconnected(error.to_string(), retry_in);
                     }
                 },
                 ConnectionState::Open(open) => {
@@ -145,11 +145,11 @@ impl Subscriber {
                             let closed = open.closed.take();
                             let token = open.token.take();
                             let final_error = closed.and_then(|(code, reason)| self.final_error(code, reason, token));
-                            self.disconnected(reason, retry_in);
                             if let Some(error) = final_error {
-                                self.pending.clear();
+                                self.connect_later(retry_in);
                                 return Err(error);
                             }
+                            self.disconnected(reason, retry_in);
                         }
                     }
                 }
@@ -229,16 +229,22 @@ impl Subscriber {
                 self.pending.push_back(Update::NotRenewed { reason: error.to_string() });
             }
             Err(error) => {
-                self.disconnected(error.to_string(), None);
-                self.pending.clear();
+                self.connect_later(None);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Schedules the next attempt, at the next node: after `retry_in` if the daemon named a time, or after a backoff delay.
+    /// Reports that the connection is lost, and schedules the next attempt as [`Subscriber::connect_later`] does.
     fn disconnected(&mut self, reason: String, retry_in: Option<Duration>) {
+        let retry_in = self.connect_later(retry_in);
+        self.pending.push_back(Update::Disconnected { reason, retry_in });
+    }
+
+    /// Schedules the next attempt, at the next node: after `retry_in` if the daemon named a time, or after a backoff delay.
+    /// Returns the delay. Answers the syncs that were sent on this connection.
+    fn connect_later(&mut self, retry_in: Option<Duration>) -> Duration {
         // A daemon in trouble may accept connections and cut them soon after. Only a connection that lasted resets the
         // backoff.
         if let ConnectionState::Open(open) = &self.connection
@@ -252,7 +258,7 @@ impl Subscriber {
         for sync in self.syncs.lost() {
             self.pending.push_back(Update::NotSynced { sync, reason: "the connection was lost".into() });
         }
-        self.pending.push_back(Update::Disconnected { reason, retry_in });
+        retry_in
     }
 
     /// Handles one frame of the daemon.

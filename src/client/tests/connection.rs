@@ -223,6 +223,34 @@ async fn only_a_final_close_code_is_an_error() {
     }
 }
 
+/// What the daemon had not answered when it closed the connection for good is answered by the subscriber.
+#[tokio::test]
+async fn a_sync_is_answered_also_where_the_connection_ends_for_good() {
+    let (listener, client) = fake_daemon().await;
+    let daemon = async {
+        let mut peer = Peer::accept(&listener, 25_000).await;
+        peer.confirm("e:1").await;
+        assert_eq!(peer.receive().await["type"], "sync");
+        let close = CloseFrame { code: 4003.into(), reason: "no".into() };
+        peer.0.send(Message::Close(Some(close))).await.unwrap();
+        while let Some(Ok(_)) = peer.0.next().await {}
+    };
+    let client = async {
+        let mut subscriber = client.subscribe([Subscription::to("a")]);
+        assert_eq!(next_lines(&mut subscriber, 2).await, ["connected n", "subscribed a e:1"]);
+        let asked = subscriber.sync();
+        let error = subscriber.next().await.unwrap_err();
+        assert!(matches!(error, Error::Closed { code: 4003, .. }), "{error:?}");
+        let Ok(Update::NotSynced { sync, .. }) = subscriber.next().await else { panic!("no answer") };
+        assert_eq!(Some(sync), asked);
+        subscriber
+    };
+    let (_, mut subscriber) = tokio::join!(daemon, client);
+    // The error was the report of that connection.
+    let (_, next) = tokio::join!(Peer::accept(&listener, 25_000), subscriber.next());
+    assert!(matches!(next, Ok(Update::Connected { .. })), "{next:?}");
+}
+
 #[tokio::test]
 async fn a_pause_that_the_daemon_asks_for_is_at_most_a_day() {
     let day = Duration::from_secs(24 * 3600);
