@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
+use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use reqwest::header::HeaderValue;
 use tokio::time::{Instant, timeout};
 
@@ -88,8 +88,9 @@ impl HeldToken {
     }
 }
 
+type Provided = BoxFuture<'static, Result<Secret, Error>>;
 /// A call of the provider, which all that need a token at this moment wait for.
-type Call = Shared<BoxFuture<'static, Result<Secret, Error>>>;
+type Call = Shared<Provided>;
 
 /// The tokens of a client. Clones of the client share them.
 pub(super) struct Credential {
@@ -103,7 +104,15 @@ struct State {
     held: Option<Secret>,
     /// When that one expires, as far as it is known.
     expires: Option<Instant>,
-    call: Option<Call>,
+    /// Not kept alive by this: what a call that nobody has waited for returns later can be old.
+    call: Option<WeakShared<Provided>>,
+}
+
+impl State {
+    /// The call that is under way.
+    fn call(&self) -> Option<Call> {
+        self.call.as_ref()?.upgrade()
+    }
 }
 
 impl Credential {
@@ -140,11 +149,18 @@ impl Credential {
             Source::Fixed(token) => return Ok(HeldToken { secret: checked(token.clone())?, is_new: false }),
             Source::Provider(provider) => provider,
         };
-        let call = self.state().call.get_or_insert_with(|| called(provider.clone())).clone();
+        let call = {
+            let mut state = self.state();
+            state.call().unwrap_or_else(|| {
+                let call = called(provider.clone());
+                state.call = call.downgrade();
+                call
+            })
+        };
         let outcome = call.clone().await;
         let mut state = self.state();
         // The first that is woken ends the call. A later one must not end the call that follows.
-        if state.call.as_ref().is_some_and(|current| current.ptr_eq(&call)) {
+        if state.call().is_some_and(|current| current.ptr_eq(&call)) {
             state.call = None;
             if let Ok(secret) = &outcome
                 && state.held.as_ref() != Some(secret)
@@ -246,6 +262,22 @@ mod tests {
             assert!(token.is_ok_and(|token| token.secret.expose() == "t1"));
         }
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    /// A provider may have begun long ago for somebody who has left: what it has by now can have expired.
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_more_is_not_resumed() {
+        let (credential, calls) = numbered();
+        assert!(credential.get().now_or_never().is_none(), "the provider has not answered yet");
+        let token = credential.get().await.unwrap();
+        assert_eq!((token.secret.expose(), token.is_new), ("t2", true));
+        // As long as somebody waits, the call goes on.
+        credential.refused(&token.secret);
+        let mut waiting = std::pin::pin!(credential.get());
+        assert!(waiting.as_mut().now_or_never().is_none(), "the provider has not answered yet");
+        assert_eq!(credential.get().await.unwrap().secret.expose(), "t3");
+        assert_eq!(waiting.await.unwrap().secret.expose(), "t3");
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]
