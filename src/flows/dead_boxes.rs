@@ -25,7 +25,7 @@ impl DeadBoxes {
     /// `forbidden`, `not-found`, `broker-unavailable`.
     pub async fn list(&self, caller: &Caller, kind: &str, name: &str) -> Result<Vec<DeadLetter>, Problem> {
         self.bus.require(caller, AdminRight::Flows)?;
-        let of_kind = || self.flows.iter().filter(|flow| flow.kind == kind);
+        let of_kind = || self.flows.iter().filter(|flow| flow.kind == kind && flow.is_of(caller));
         let flow = of_kind().find(|flow| &*flow.name == name).ok_or_else(|| {
             let plural = match kind {
                 "bridge" => "bridges",

@@ -119,6 +119,11 @@ impl FlowId {
         Caller::internal(NamespaceId::FIRST, self.path())
     }
 
+    /// Whether it works in the namespace of this caller. To others it does not exist, as its events do not.
+    pub fn is_of(&self, caller: &Caller) -> bool {
+        self.caller().namespace() == caller.namespace()
+    }
+
     /// Its part of the store.
     pub fn store(&self, bus: &Bus) -> FlowStore {
         bus.flow_store(&self.caller(), &self.path())

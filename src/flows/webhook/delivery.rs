@@ -106,7 +106,7 @@ impl<'a> Delivery<'a> {
                 None => {
                     dirty = true;
                     let (position, lost) = webhook.bus.locate(&caller, channel.id, &webhook.since()).await?;
-                    // A time to which the log does not reach back begins with a gap; `now` and `start` never do.
+                    // A time to which the log does not reach back begins with a gap; `now` and `start` only do if a log was lost.
                     let asked = matches!(webhook.settings.since, Since::AcceptedFrom(_));
                     let begin = lost.filter(|_| asked).or_else(|| webhook.lost_before(&caller, channel.id, &position));
                     Progress::new(begin.unwrap_or(position))

@@ -107,8 +107,14 @@ impl Webhook {
 
     /// Where it begins if the log was lost, perhaps with its progress. What was published before is then a gap.
     fn lost_before(&self, caller: &Caller, channel: ChannelId, now: &Position) -> Option<Position> {
-        let asked = matches!(self.settings.since, Since::Now);
-        asked.then(|| ChannelReader::lost_before(&self.bus, caller, channel, now)).flatten()
+        let first = || ChannelReader::lost_before(&self.bus, caller, channel, now);
+        match self.settings.since {
+            Since::Now => first(),
+            // Everything that the lost log had, or had had, was to be delivered.
+            Since::Start => first().map(|first| Position { offset: 0, ..first }),
+            // `locate` tells what is missing.
+            _ => None,
+        }
     }
 
     fn attempt_label(&self, outcome: &'static str) -> AttemptLabel {

@@ -69,14 +69,14 @@ impl Webhooks {
         Self { bus, all }
     }
 
-    /// All webhooks, in the order of the configuration.
+    /// The webhooks of the caller's namespace, in the order of the configuration.
     ///
     /// # Errors
     /// `forbidden`, `broker-unavailable`.
     pub async fn list(&self, caller: &Caller) -> Result<Vec<WebhookSummary>, Problem> {
         self.bus.require(caller, AdminRight::Nodes)?;
         let mut summaries = Vec::new();
-        for webhook in &self.all {
+        for webhook in self.of(caller) {
             summaries.push(webhook.summary().await.map_err(FlowError::problem)?);
         }
         Ok(summaries)
@@ -143,11 +143,15 @@ impl Webhooks {
         Stopped::remove(&store).await.map_err(FlowError::problem)
     }
 
+    fn of(&self, caller: &Caller) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.all.iter().filter(move |webhook| webhook.id.is_of(caller))
+    }
+
     /// The webhook of this name, for a caller who may work with it.
     fn find(&self, caller: &Caller, name: &str) -> Result<(&Webhook, FlowStore), Problem> {
         self.bus.require(caller, AdminRight::Flows)?;
-        let webhook = self.all.iter().find(|webhook| &*webhook.id.name == name).ok_or_else(|| {
-            let names = self.all.iter().map(|webhook| &*webhook.id.name);
+        let webhook = self.of(caller).find(|webhook| &*webhook.id.name == name).ok_or_else(|| {
+            let names = self.of(caller).map(|webhook| &*webhook.id.name);
             let known = Known { listed: "GET /v1/webhooks", ..Known::new("webhooks", names) };
             let refusal = format!("there is no webhook {} here", suggest::quoted(name));
             Problem::new(ErrorCode::NotFound, known.refuse(&refusal, name))
