@@ -4,6 +4,7 @@ mod connections;
 mod elsewhere;
 mod example;
 mod fairness;
+mod memory;
 mod origins;
 mod too_large;
 
@@ -200,10 +201,13 @@ async fn what_is_no_event_is_counted_and_what_follows_goes_on() {
         "the message has 70000 bytes, and events have at most 65536 (max_event_bytes)",
     ];
     assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
-    for (reason, expected) in reasons.iter().zip(expected) {
+    // One that is too large does not wait for those before it to be published.
+    let (too_large, others): (Vec<_>, Vec<_>) = reasons.iter().partition(|reason| reason.contains("max_event_bytes"));
+    for (reason, expected) in others.iter().chain(&too_large).zip(expected) {
         assert!(reason.starts_with(&format!("channel:inventory:change: {expected}")), "{reason}");
     }
-    assert_eq!(kept[1]["message"], "\u{fffd}\u{fffd}\0garbage\r\n");
+    let garbage = "\u{fffd}\u{fffd}\0garbage\r\n";
+    assert!(kept.iter().any(|letter| letter["message"] == garbage), "{kept:#?}");
     let table = node.run(&["bridge", "dead", "legacy"]).out;
     assert!(table.starts_with("ID ") && table.contains("max_event_bytes"), "{table}");
     assert_eq!(node.run(&["bridge", "dead", "other"]).code, Some(1));

@@ -1,15 +1,19 @@
 //! `direction = "in"`: takes messages from Redis, and publishes the events that they become.
+//!
+//! Listening and publishing go on beside each other, with a bounded [`Queue`] between them. So a broker that is slow or away
+//! neither keeps a bridge from listening, nor fills the memory of the node.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use ring::digest;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::super::{DeadLetter, DeadLetters, Flow, FlowError, FlowId, Turn, dead_letters};
 use super::origin::encoded;
+use super::queue::{Message, Queue};
 use super::shape::Incoming;
 use super::{Connected, Parts};
 use crate::access::Caller;
@@ -41,18 +45,24 @@ struct Run<'a> {
     parts: &'a Parts,
     turn: &'a Turn,
     caller: Caller,
+    /// The messages that wait to be published.
+    queue: Queue,
     /// The letters that wait to be kept.
     letters: mpsc::Sender<DeadLetter>,
     /// The second that is counted, and what was kept in it.
-    kept: (Instant, u32),
-    /// When missed messages were last logged, and how many are not logged yet.
-    missed: (Option<Instant>, u64),
+    kept: Mutex<(Instant, u32)>,
+}
+
+/// The missed messages that no log line has yet.
+#[derive(Default)]
+struct Missed {
+    count: u64,
+    logged: Option<Instant>,
 }
 
 /// A message, and the event that it becomes.
 struct Taken {
-    channel: String,
-    payload: Bytes,
+    message: Message,
     event: ValidEvents,
 }
 
@@ -70,11 +80,12 @@ impl Flow for Inward {
         let parts = &self.0;
         // The settings were checked at the start.
         let redis = PubSub::new(&parts.settings.redis, &parts.id.name).map_err(BrokerError::Rejected)?;
-        let (letters, queue) = mpsc::channel(MAX_WAITING);
-        let run = Run { parts, turn, caller: parts.id.caller(), letters, kept: (Instant::now(), 0), missed: (None, 0) };
-        let keeping = keep_all(queue, DeadLetters::new(turn.store.clone()), &parts.id.name);
+        let (letters, waiting) = mpsc::channel(MAX_WAITING);
+        let kept = Mutex::new((Instant::now(), 0));
+        let run = Run { parts, turn, caller: parts.id.caller(), queue: Queue::default(), letters, kept };
+        let keeping = keep_all(waiting, DeadLetters::new(turn.store.clone()), &parts.id.name);
         // Beside each other: a broker that is slow to keep letters does not keep the bridge from listening.
-        tokio::join!(run.listen_always(redis), keeping).0
+        tokio::join!(run.work(redis), keeping).0
     }
 }
 
@@ -97,14 +108,25 @@ async fn keep_all(mut queue: mpsc::Receiver<DeadLetter>, dead: DeadLetters, brid
 }
 
 impl Run<'_> {
+    /// Listens and publishes, until the node stops. What was heard by then is published.
+    async fn work(self, redis: PubSub) -> Result<(), FlowError> {
+        let listening = async {
+            self.listen_always(redis).await;
+            self.queue.close();
+            Ok(())
+        };
+        tokio::try_join!(listening, self.publish_always()).map(drop)
+    }
+
     /// Connects, and takes messages, until the node stops.
-    async fn listen_always(mut self, mut redis: PubSub) -> Result<(), FlowError> {
+    async fn listen_always(&self, mut redis: PubSub) {
         let (settings, connected) = (&self.parts.settings, Connected::new(self.parts));
+        let mut missed = Missed::default();
         loop {
             let connecting = redis.connect(&settings.channels, &settings.patterns);
-            let Some(mut connection) = self.turn.stopping.run_until_cancelled(connecting).await else { return Ok(()) };
+            let Some(mut connection) = self.turn.stopping.run_until_cancelled(connecting).await else { return };
             connected.show(true);
-            let Some(cause) = self.listen(&mut connection).await? else { return Ok(()) };
+            let Some(cause) = self.listen(&mut connection, &mut missed).await else { return };
             connected.show(false);
             self.parts.metrics.bridges.disconnections.get_or_create(&self.parts.id.label()).inc();
             redis.failed(&cause);
@@ -112,68 +134,77 @@ impl Run<'_> {
     }
 
     /// Takes messages until the connection ends; returns why. `None`: the node stops.
-    async fn listen(&mut self, connection: &mut PubSubConnection) -> Result<Option<String>, FlowError> {
+    async fn listen(&self, connection: &mut PubSubConnection, missed: &mut Missed) -> Option<String> {
         loop {
             let received = tokio::select! {
                 biased;
                 received = connection.receive(MAX_BATCH) => received,
                 // What has come already is published first.
-                () = self.turn.stopping.cancelled() => return Ok(None),
+                () = self.turn.stopping.cancelled() => return None,
             };
             match received {
-                Ok(received) => self.take(received).await?,
-                Err(cause) => return Ok(Some(cause)),
+                Ok(received) => received.into_iter().for_each(|received| self.hear(received, missed)),
+                Err(cause) => return Some(cause),
             }
         }
     }
 
-    async fn take(&mut self, received: Vec<Received>) -> Result<(), FlowError> {
-        let label = self.parts.id.label();
-        let metrics = &self.parts.metrics.bridges;
-        let mut taken = Vec::new();
-        for received in received {
-            let (channel, payload) = match received {
-                Received::Message { channel, payload } => (channel, payload),
-                Received::Missed(missed) => {
-                    metrics.missed.get_or_create(&label).inc_by(missed);
-                    self.missed.1 += missed;
-                    if self.missed.0.is_none_or(|logged| logged.elapsed() >= MISSED_LOGGED) {
-                        let missed = std::mem::take(&mut self.missed.1);
-                        self.missed.0 = Some(Instant::now());
-                        tracing::warn!(bridge = %self.parts.id.name, missed, "messages came faster than they could be published; tidings_bridge_missed_total counts them");
-                    }
-                    continue;
-                }
-            };
-            // A pattern may cover the bus.
-            if !self.parts.prefix.is_empty() && channel.starts_with(&self.parts.prefix) {
-                metrics.ignored.get_or_create(&label).inc();
-                continue;
-            }
-            match self.event(&channel, &payload).await {
-                Ok(Some(event)) => taken.push(Taken { channel, payload, event }),
-                Ok(None) => drop(metrics.ignored.get_or_create(&label).inc()),
-                Err(reason) => self.refuse(&channel, &payload, &reason),
-            }
+    /// Puts a message into the queue, unless it cannot become an event.
+    fn hear(&self, received: Received, missed: &mut Missed) {
+        let (channel, payload) = match received {
+            Received::Message { channel, payload } => (channel, payload),
+            Received::Missed(count) => return self.miss(count, missed),
+        };
+        // A pattern may cover the bus.
+        if !self.parts.prefix.is_empty() && channel.starts_with(&self.parts.prefix) {
+            self.parts.metrics.bridges.ignored.get_or_create(&self.parts.id.label()).inc();
+            return;
         }
-        self.publish_all(taken).await
+        let (bytes, max) = (payload.len(), self.parts.max_event_bytes);
+        if bytes > max {
+            let reason = format!("the message has {bytes} bytes, and events have at most {max} (max_event_bytes)");
+            return self.refuse(&channel, &payload, &reason);
+        }
+        self.miss(self.queue.push(Message { channel, payload }), missed);
+    }
+
+    /// Counts messages that are lost on this node.
+    fn miss(&self, count: u64, missed: &mut Missed) {
+        if count == 0 {
+            return;
+        }
+        self.parts.metrics.bridges.missed.get_or_create(&self.parts.id.label()).inc_by(count);
+        missed.count += count;
+        if missed.logged.is_none_or(|logged| logged.elapsed() >= MISSED_LOGGED) {
+            let missed = std::mem::replace(missed, Missed { count: 0, logged: Some(Instant::now()) }).count;
+            tracing::warn!(bridge = %self.parts.id.name, missed, "messages came faster than they could be published; tidings_bridge_missed_total counts them");
+        }
+    }
+
+    /// Publishes what was heard, until nothing more comes.
+    async fn publish_always(&self) -> Result<(), FlowError> {
+        while let Some(messages) = self.queue.take(MAX_BATCH).await {
+            let mut taken = Vec::new();
+            for message in messages {
+                match self.event(&message).await {
+                    Ok(Some(event)) => taken.push(Taken { message, event }),
+                    Ok(None) => drop(self.parts.metrics.bridges.ignored.get_or_create(&self.parts.id.label()).inc()),
+                    Err(reason) => self.refuse(&message.channel, &message.payload, &reason),
+                }
+            }
+            self.publish_all(taken).await?;
+        }
+        Ok(())
     }
 
     /// The event of a message. `None`: it is none, on purpose.
-    async fn event(&self, channel: &str, payload: &[u8]) -> Result<Option<ValidEvents>, String> {
-        let max = self.parts.max_event_bytes;
-        if payload.len() > max {
-            return Err(format!(
-                "the message has {} bytes, and events have at most {max} (max_event_bytes)",
-                payload.len()
-            ));
-        }
+    async fn event(&self, message: &Message) -> Result<Option<ValidEvents>, String> {
         let shape = &self.parts.settings.shape;
-        let event = match shape.event(payload)? {
+        let event = match shape.event(&message.payload)? {
             Incoming::Event(mut event) => {
                 shape.fit(&mut event, &self.parts.catalog);
                 if let Json::Object(attributes) = &mut event {
-                    attributes.push((BRIDGE_CHANNEL.into(), encoded(channel).into_owned().into()));
+                    attributes.push((BRIDGE_CHANNEL.into(), encoded(&message.channel).into_owned().into()));
                 }
                 event
             }
@@ -185,7 +216,7 @@ impl Run<'_> {
     }
 
     /// Publishes the events of messages, in their order. One that the broker takes in no call is refused alone.
-    async fn publish_all(&mut self, taken: Vec<Taken>) -> Result<(), FlowError> {
+    async fn publish_all(&self, taken: Vec<Taken>) -> Result<(), FlowError> {
         // The last one is next.
         let mut waiting = vec![taken];
         while let Some(mut taken) = waiting.pop() {
@@ -195,7 +226,7 @@ impl Run<'_> {
             });
             let Some(events) = events else { continue };
             let Err(problem) = self.publish(events).await? else { continue };
-            if let [Taken { channel, payload, .. }] = &*taken {
+            if let [Taken { message: Message { channel, payload }, .. }] = &*taken {
                 let (bridge, cause) = (&*self.parts.id.name, problem.cause.as_deref().unwrap_or_default());
                 tracing::warn!(bridge, channel, cause, "the broker takes an event of a bridge in no call");
                 self.refuse(channel, payload, &problem.detail);
@@ -234,19 +265,25 @@ impl Run<'_> {
     }
 
     /// Counts and keeps a message that does not become an event.
-    fn refuse(&mut self, channel: &str, payload: &[u8], reason: &str) {
+    fn refuse(&self, channel: &str, payload: &[u8], reason: &str) {
         self.parts.metrics.bridges.refused.get_or_create(&self.parts.id.label()).inc();
         self.keep(channel, payload, reason);
     }
 
-    /// Keeps a message that did not become an event, unless too many wait for that. Every node finds the same name for it.
-    fn keep(&mut self, channel: &str, payload: &[u8], reason: &str) {
-        self.parts.metrics.flows.dead.get_or_create(&self.parts.id.label()).inc();
-        if self.kept.0.elapsed() >= Duration::from_secs(1) {
-            self.kept = (Instant::now(), 0);
+    /// Whether one more may be kept in this second.
+    fn may_keep(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0.elapsed() >= Duration::from_secs(1) {
+            *kept = (Instant::now(), 0);
         }
-        self.kept.1 += 1;
-        if self.kept.1 > KEPT_PER_SECOND {
+        kept.1 += 1;
+        kept.1 <= KEPT_PER_SECOND
+    }
+
+    /// Keeps a message that did not become an event, unless too many wait for that. Every node finds the same name for it.
+    fn keep(&self, channel: &str, payload: &[u8], reason: &str) {
+        self.parts.metrics.flows.dead.get_or_create(&self.parts.id.label()).inc();
+        if !self.may_keep() {
             return;
         }
         let mut hash = digest::Context::new(&digest::SHA256);

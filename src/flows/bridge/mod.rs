@@ -5,6 +5,7 @@
 //! | `settings.rs`, `type_check.rs` | the `[[bridge]]` tables, and whether they fit their event types |
 //! | `shape.rs`, `pointer.rs` | from a message to an event and back |
 //! | `inward.rs` | `direction = "in"`: listens, publishes, keeps what is no event |
+//! | `queue.rs` | the messages that wait to be published |
 //! | `outward.rs` | `direction = "out"`: sends events from a kept position |
 //! | `origin.rs` | from which channel an event came, to which it does not go back |
 //!
@@ -15,6 +16,7 @@ mod inward;
 mod origin;
 mod outward;
 mod pointer;
+mod queue;
 mod settings;
 mod shape;
 mod type_check;
