@@ -149,6 +149,7 @@ struct Answers {
 /// Counts for a while, and prints one look.
 async fn look_once(
     client: &Client,
+    mut following: Following,
     subscriptions: Vec<Subscription>,
     mut state: State,
     time: Duration,
@@ -158,7 +159,7 @@ async fn look_once(
     loop {
         tokio::select! {
             () = &mut end => break,
-            update = subscriber.next() => state.take(update?),
+            update = subscriber.next() => state.saw(following.saw(update)?),
         }
     }
     subscriber.close().await;
@@ -193,8 +194,8 @@ impl Top {
             Ok::<_, Failure>((following, subscriptions, State::new(&client, counted).await?))
         };
         if self.json {
-            let (_, subscriptions, state) = beginning.await?;
-            return look_once(&client, subscriptions, state, self.time).await;
+            let (following, subscriptions, state) = beginning.await?;
+            return look_once(&client, following.silent(), subscriptions, state, self.time).await;
         }
         let mut stops = Stops::new()?;
         let (following, subscriptions, mut state) = tokio::select! {
@@ -212,10 +213,7 @@ impl Top {
         let mut is_paused = false;
         loop {
             tokio::select! {
-                update = subscriber.next() => match following.saw(update)? {
-                    Seen::Update(update) => state.take(update),
-                    Seen::Ended(_) => {}
-                },
+                update = subscriber.next() => state.saw(following.saw(update)?),
                 more = following.more() => for subscription in more {
                     if let Some(counted) = &mut state.counted {
                         counted.insert(subscription.channel.clone());
@@ -293,8 +291,9 @@ impl State {
         Ok(state)
     }
 
-    /// Counts an event, or notes what became of the connection.
-    fn take(&mut self, update: Update) {
+    /// Counts an event, or notes what became of the connection. A channel that the token may not follow is shown without a rate.
+    fn saw(&mut self, seen: Seen) {
+        let Seen::Update(update) = seen else { return };
         match update {
             Update::Event(delivery) => {
                 let Ok(Counted { subject, source }) = serde_json::from_str(delivery.event.get()) else { return };

@@ -1,5 +1,7 @@
 //! What a token may not see, and fields that no channel has: `tail`, `history` and `top` without the name of a channel.
 
+use serde_json::{Value, json};
+
 use crate::support::daemon::{Daemon, run, tidings};
 
 /// The commands that follow all channels.
@@ -32,9 +34,9 @@ fn a_token_that_may_subscribe_to_nothing_is_told_so() {
     }
 }
 
-/// An operator is shown all channels, to look at.
+/// An operator is shown all channels, to look at: `tail` has nothing to print, `top` shows the channels and the nodes.
 #[test]
-fn tail_ends_where_an_operator_may_follow_none_of_the_channels() {
+fn an_operator_who_may_follow_none_of_the_channels_looks_at_them_and_has_nothing_to_tail() {
     let folder = tempfile::tempdir().unwrap();
     let here = |arguments: &[&str]| run(tidings(folder.path(), arguments), "");
     assert_eq!(here(&["auth", "init"]).code, Some(0));
@@ -47,6 +49,11 @@ fn tail_ends_where_an_operator_may_follow_none_of_the_channels() {
         assert_eq!(tail.code, Some(1), "{tail:?}");
         assert!(tail.err.contains("the credential needs these channels in its list `subscribe`"), "{tail:?}");
     }
+    let top = daemon.run(&["top", "--json", "--time", "1s", "--token-file", "o.token"]);
+    let look: Value = serde_json::from_str(&top.out).unwrap_or_else(|_| panic!("{top:?}"));
+    assert_eq!(top.code, Some(0), "{top:?}");
+    assert_eq!((&look["rate"], look["nodes"].as_array().map(Vec::len)), (&json!(0.0), Some(1)), "{look}");
+    assert!(look["channels"].as_array().unwrap().iter().any(|one| one["channel"] == "order-status"), "{look}");
 }
 
 #[test]
