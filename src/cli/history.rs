@@ -10,7 +10,8 @@ use super::number::whole;
 use super::output::DIM;
 use super::remote::Remote;
 use super::shape::Shape;
-use crate::client::{HistoryQuery, LoggedEvent};
+use crate::client::{Client, HistoryQuery, LoggedEvent};
+use crate::event::{Cursor, Position};
 
 /// Print retained events from the log.
 ///
@@ -43,6 +44,17 @@ pub struct History {
 /// The most events that one request returns.
 const PAGE_SIZE: u32 = 1_000;
 
+/// The position up to which the channel of a query has events now.
+async fn head(client: &Client, query: &HistoryQuery) -> Result<Option<Position>, Failure> {
+    let page = client.history(&query.clone().since("now").limit(1)).await?;
+    Ok(query.channels.first().and_then(|channel| position_of(channel, &page.cursor)))
+}
+
+/// The position that a cursor of one channel has. `None` if the daemon writes its cursors in another way.
+fn position_of(channel: &str, cursor: &str) -> Option<Position> {
+    Cursor::parse(cursor)?.0.remove(channel)
+}
+
 impl History {
     /// The channels that were named.
     pub fn channels(&self) -> &[String] {
@@ -60,6 +72,8 @@ impl History {
             let mut left = self.limit;
             let mut query = HistoryQuery::default().channel(&channel).since(&self.since);
             query.filter = subscription.filter;
+            // Where the channel ends now: others may publish faster than this reads.
+            let mut end = head(&client, &query).await?;
             while left > 0 {
                 query.limit = Some(left.min(PAGE_SIZE));
                 let page = client.history(&query).await?;
@@ -73,8 +87,12 @@ impl History {
                     printer.print(&channel, position, event)?;
                 }
                 left -= page.events.len() as u32;
-                if page.events.is_empty() && query.since.as_ref() == Some(&page.cursor) {
-                    break;
+                let read = position_of(&channel, &page.cursor);
+                match (&read, &end) {
+                    (Some(read), Some(at)) if !read.same_epoch(at) => end = head(&client, &query).await?,
+                    (Some(read), Some(at)) if read.offset >= at.offset => break,
+                    _ if page.events.is_empty() && query.since.as_ref() == Some(&page.cursor) => break,
+                    _ => {}
                 }
                 query.since = Some(page.cursor);
             }

@@ -4,8 +4,10 @@
 //! - [`stopped`] has the exit codes after Ctrl-C and SIGTERM.
 //! - [`shown`] looks at what a terminal gets: narrow tables, letters that turn the direction.
 //! - [`unseen`] follows channels that a token may not see, or fields that no channel has.
+//! - [`history`] reads a channel to which somebody publishes all the time.
 //! - [`numbers`] has wrong numbers and small rates.
 
+mod history;
 mod numbers;
 mod prompt;
 mod shown;
