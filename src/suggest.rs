@@ -44,11 +44,29 @@ impl<'a> Known<'a> {
         match (names.len(), *listed) {
             (0, _) => format!(" (there are no {plural})"),
             (1..=MAX_LISTED, "") => format!(" ({plural}: {})", names.join(", ")),
-            (1..=MAX_LISTED, listed) => format!(" ({plural}: {}; see {listed})", names.join(", ")),
+            (1..=MAX_LISTED, listed) => format!(" ({plural}: {}{})", names.join(", "), see(listed)),
             (count, "") => format!(" (there are {count} {plural})"),
-            (_, listed) => format!(" ({listed} lists the {plural})"),
+            (_, listed) => lists(listed, plural),
         }
     }
+}
+
+/// The end of a list of names that are listed elsewhere, too.
+fn see(listed: &str) -> String {
+    format!("; see {listed}")
+}
+
+/// Says where many names are listed.
+fn lists(listed: &str, plural: &str) -> String {
+    format!(" ({listed} lists the {plural})")
+}
+
+/// A text that [`Known::refuse`] wrote, without the place where the names are listed: for readers who have another one. `plurals`
+/// are what the names may be.
+#[cfg(feature = "server")]
+pub fn without_place(text: &str, listed: &str, plurals: &[&str]) -> String {
+    let text = text.replace(&format!("{})", see(listed)), ")");
+    plurals.iter().fold(text, |text, plural| text.replace(&lists(listed, plural), ""))
 }
 
 /// The name of `known` that `given` was probably meant to be, if there is one.
@@ -180,6 +198,27 @@ mod tests {
         let known = Known { names: many.iter().map(String::as_str).collect(), ..known };
         assert_eq!(known.refuse("no", "nonsense"), "no (GET /v1/channels lists the channels)");
         assert_eq!(Known::new("fields", []).refuse("no", "x"), "no (there are no fields)");
+    }
+
+    #[test]
+    #[cfg(feature = "server")]
+    fn the_place_of_the_names_can_be_taken_out_of_each_refusal() {
+        let many: Vec<String> = (100..140).map(|number| format!("channel-{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let places = ["GET /v1/channels", "GET /v1/schemas"];
+        for (names, plural) in
+            [(&CHANNELS[..], "channels"), (&many, "channels"), (&many, "event types"), (&[], "channels")]
+        {
+            let known = Known { listed: places[0], ..Known::new(plural, names.iter().copied()) };
+            let text = known.refuse("there is none", "nonsense");
+            let here = without_place(&text, places[0], &["channels", "event types"]);
+            let elsewhere = without_place(&text, places[1], &["channels", "event types"]);
+            assert!(!here.contains("GET") && here.starts_with("there is none"), "{here}");
+            assert_eq!(elsewhere, text);
+            if names.len() <= MAX_LISTED {
+                assert_eq!(here, Known { listed: "", ..known }.refuse("there is none", "nonsense"));
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::interrupt::Stop;
 use super::program;
 use crate::client::{AuthFailure, Error, FieldError};
 use crate::schema::LoadErrors;
+use crate::suggest;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -90,9 +91,7 @@ pub fn say_field_errors(errors: &[FieldError], mut describe: impl FnMut(&str) ->
 
 /// A text of the daemon without the route that lists the channels: the command line names its command instead.
 pub fn without_route(text: &str) -> String {
-    text.replace("; see GET /v1/channels)", ")")
-        .replace(" (GET /v1/channels lists the channels)", "")
-        .replace(" (GET /v1/channels lists the event types)", "")
+    suggest::without_place(text, "GET /v1/channels", &["channels", "event types"])
 }
 
 /// Names the command that lists the channels, where a request named one that does not exist.
