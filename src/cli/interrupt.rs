@@ -6,8 +6,8 @@
 //!   a shell shows 130 or 143, and ends a loop around the command, too. A command that has something to say first waits with
 //!   [`Stops`], and then returns [`Failure::Stopped`](super::failure::Failure::Stopped).
 //!
-//! So a signal ends the process at once, except while somebody waits for it by this file. A handler stays for the life of the
-//! process: [`AT_ONCE`] says whether it does what happens without one.
+//! A signal ends the process at once, unless there is a [`Waiting`]. A handler that is set once stays for the life of the process.
+//! It reads [`AT_ONCE`]: if that is set, the handler does what the system does without a handler.
 
 use std::fmt;
 use std::io;

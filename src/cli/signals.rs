@@ -2,10 +2,10 @@
 //!
 //! | signal | effect |
 //! |---|---|
-//! | SIGTERM, SIGINT | the first one stops the daemon; the next one ends the notice, if there is one; the next one ends the process |
-//! | SIGHUP | the configuration is read again; stops the daemon if the terminal that it logs to is gone |
-//! | SIGUSR1, SIGUSR2 | nothing; by default they would end the process |
-//! | SIGXFSZ | nothing: the write that reached the limit of a file's size fails |
+//! | SIGTERM, SIGINT | the first one stops the daemon; one during the drain notice ends the notice; any other one ends the process |
+//! | SIGHUP | the daemon reads its configuration again, or stops if the terminal that it logs to is gone |
+//! | SIGUSR1, SIGUSR2 | the daemon logs the signal. Without a handler, the signal would end the process |
+//! | SIGXFSZ | the daemon goes on, and the write that reached the limit of a file's size fails |
 //!
 //! SIGPIPE is ignored by Rust's runtime. SIGQUIT keeps its default: it ends the process at once, with a core dump.
 
