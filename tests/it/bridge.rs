@@ -202,8 +202,9 @@ async fn what_is_no_event_is_counted_and_what_follows_goes_on() {
     ];
     assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
     // One that is too large does not wait for those before it to be published.
-    let (too_large, others): (Vec<_>, Vec<_>) = reasons.iter().partition(|reason| reason.contains("max_event_bytes"));
-    for (reason, expected) in others.iter().chain(too_large.iter()).zip(expected) {
+    let (too_large, others): (Vec<&str>, Vec<&str>) =
+        reasons.iter().partition(|reason| reason.contains("max_event_bytes"));
+    for (reason, expected) in others.iter().chain(&too_large).zip(expected) {
         assert!(reason.starts_with(&format!("channel:inventory:change: {expected}")), "{reason}");
     }
     let garbage = "\u{fffd}\u{fffd}\0garbage\r\n";
