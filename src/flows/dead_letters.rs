@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ const MAX_REASON: usize = 500;
 const INDEX: &str = "dead";
 /// Nodes that change the index at the same time try so often.
 const ATTEMPTS: usize = 50;
+/// After so many answers that did not come, a change fails.
+const LOST_ANSWERS: usize = 2;
 
 /// Something that a flow has given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +101,7 @@ impl DeadLetters {
     /// # Errors
     /// As [`add`](Self::add).
     pub async fn count(&self) -> Result<usize, FlowError> {
-        Ok(self.index().await?.1.len())
+        Ok(self.index().await?.len())
     }
 
     /// The letters, the oldest first: all, or those with this id, of which each channel may have one.
@@ -107,7 +110,7 @@ impl DeadLetters {
     /// As [`add`](Self::add).
     pub async fn list(&self, id: Option<&str>) -> Result<Vec<DeadLetter>, FlowError> {
         let mut letters = Vec::new();
-        for entry in self.index().await?.1 {
+        for entry in self.index().await? {
             let letter = self.letter(&entry).await?;
             letters.extend(letter.filter(|letter| id.is_none_or(|id| letter.id == id)));
         }
@@ -136,39 +139,52 @@ impl DeadLetters {
         Ok(serde_json::from_slice(&text).ok())
     }
 
-    /// The index as it is stored, and its entries that are not too old.
-    async fn index(&self) -> Result<(Option<bytes::Bytes>, Vec<Entry>), FlowError> {
+    /// The entries of the index that are not too old.
+    async fn index(&self) -> Result<Vec<Entry>, FlowError> {
+        let (mut entries, now) = (self.stored_index().await?.1, now());
+        entries.retain(|entry| entry.is_fresh(now));
+        Ok(entries)
+    }
+
+    /// The index as it is stored, and all its entries.
+    async fn stored_index(&self) -> Result<(Option<Bytes>, Vec<Entry>), FlowError> {
         let stored = self.0.get(INDEX).await?;
-        let mut entries: Vec<Entry> = match &stored {
+        let entries = match &stored {
             Some(text) => serde_json::from_slice(text).map_err(|error| damaged(INDEX, &error))?,
             None => Vec::new(),
         };
-        let now = now();
-        entries.retain(|entry| entry.is_fresh(now));
         Ok((stored, entries))
     }
 
     /// Changes the index, and deletes the letters that it names no more.
     async fn change(&self, change: impl Fn(&mut Vec<Entry>)) -> Result<(), FlowError> {
+        // The entries that any attempt found: one whose answer was lost may have changed the index.
+        let mut found: Vec<Entry> = Vec::new();
+        let mut lost_answers = 0;
         for _ in 0..ATTEMPTS {
-            let stored = self.0.get(INDEX).await?;
-            let before: Vec<Entry> = match &stored {
-                Some(text) => serde_json::from_slice(text).map_err(|error| damaged(INDEX, &error))?,
-                None => Vec::new(),
-            };
+            let (stored, before) = self.stored_index().await?;
+            let is_new = |entry: &&Entry| found.iter().all(|known| !known.is_stored_as(entry));
+            let new: Vec<_> = before.iter().filter(is_new).cloned().collect();
+            found.extend(new);
             let mut after = before.clone();
             change(&mut after);
-            if after == before {
-                return Ok(());
-            }
-            let text = serde_json::to_vec(&after).map_err(|error| damaged(INDEX, &error))?;
-            let new = (!after.is_empty()).then_some(&*text);
-            if self.0.compare_and_set(INDEX, stored.as_deref(), new).await? {
-                for gone in before.iter().filter(|entry| after.iter().all(|other| !other.is_stored_as(entry))) {
-                    self.delete(gone).await;
+            if after != before {
+                let text = serde_json::to_vec(&after).map_err(|error| damaged(INDEX, &error))?;
+                let new = (!after.is_empty()).then_some(&*text);
+                match self.0.compare_and_set(INDEX, stored.as_deref(), new).await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(BrokerError::Unavailable(_)) if lost_answers < LOST_ANSWERS => {
+                        lost_answers += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                return Ok(());
             }
+            for gone in found.iter().filter(|entry| after.iter().all(|other| !other.is_stored_as(entry))) {
+                self.delete(gone).await;
+            }
+            return Ok(());
         }
         Err(BrokerError::Unavailable("too many nodes change the dead letters at once".into()).into())
     }
@@ -218,6 +234,9 @@ fn damaged(key: &str, cause: &dyn std::fmt::Display) -> FlowError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::lossy::Lossy;
     use super::*;
 
     #[tokio::test]
@@ -233,12 +252,34 @@ mod tests {
             body: "x".repeat(100_000),
         };
         letters.add(first.clone()).await.unwrap();
-        let entry = letters.index().await.unwrap().1.remove(0);
+        let entry = letters.index().await.unwrap().remove(0);
         letters.remove(&first).await.unwrap();
         // Another node adds it again while the one that removed it has still to delete its parts.
         let again = DeadLetter { at: at + 1, ..first };
         letters.add(again.clone()).await.unwrap();
         letters.delete(&entry).await;
         assert_eq!(letters.list(None).await.unwrap(), [again]);
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_letters_that_went_are_deleted_although_the_answer_was_lost() {
+        let backend = Lossy::new();
+        let letters = DeadLetters::new(FlowStore::for_test(backend.clone(), "bridge/a"));
+        let letter = |id: &str, bytes: usize| {
+            let (id, body) = (id.to_owned(), "x".repeat(bytes));
+            DeadLetter { id, reason: "refused".into(), at: now(), attempts: 1, position: None, body }
+        };
+        let (old, large) = (letter("old", 100_000), letter("large", MAX_BYTES));
+        letters.add(old).await.unwrap();
+        let entry = letters.index().await.unwrap().remove(0);
+        // The large one makes the box too full, and the old one leaves.
+        backend.lost_answers.store(1, Ordering::Relaxed);
+        letters.add(large.clone()).await.unwrap();
+        assert_eq!(letters.list(None).await.unwrap(), std::slice::from_ref(&large));
+        assert_eq!(letters.letter(&entry).await.unwrap(), None, "its parts are deleted");
+        let entry = letters.index().await.unwrap().remove(0);
+        backend.lost_answers.store(1, Ordering::Relaxed);
+        letters.remove(&large).await.unwrap();
+        assert_eq!(letters.letter(&entry).await.unwrap(), None);
     }
 }

@@ -21,6 +21,8 @@ mod checkpoint;
 mod dead_boxes;
 pub mod dead_letters;
 mod lease;
+#[cfg(test)]
+mod lossy;
 mod settings;
 pub mod sink;
 mod supervisor;
