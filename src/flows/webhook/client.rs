@@ -18,7 +18,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use rustls::RootCertStore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::secrets::Secrets;
@@ -152,14 +152,13 @@ impl Client {
 
     /// Sends a message, signed now.
     pub async fn send(&self, message: &Message, secrets: &Secrets) -> Outcome {
-        let deadline = Instant::now() + self.timeout;
-        match self.attempt(message, secrets, deadline).await {
+        match self.attempt(message, secrets).await {
             Ok(outcome) => outcome,
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
-    async fn attempt(&self, message: &Message, secrets: &Secrets, deadline: Instant) -> Result<Outcome, Failure> {
+    async fn attempt(&self, message: &Message, secrets: &Secrets) -> Result<Outcome, Failure> {
         let literal = match self.url.host() {
             Some(Host::Ipv4(address)) => Some(address.into()),
             Some(Host::Ipv6(address)) => Some(address.into()),
@@ -181,7 +180,7 @@ impl Client {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(message.body.clone());
-        let Ok(sent) = timeout_at(deadline, request.send()).await else {
+        let Ok(sent) = timeout(self.timeout, request.send()).await else {
             let reason = format!("no answer within {} ms", self.timeout.as_millis());
             return Err(Failure { kind: "timeout", reason, status: None, retry_after: None, location: None });
         };
