@@ -78,6 +78,9 @@ impl AuditFile {
         if self.open.as_ref().is_some_and(|open| open.is_moved(&self.path)) {
             self.open = None;
         }
+        if let Some(open) = &mut self.open {
+            open.heed_truncation();
+        }
         let full = |open: &Open| open.len > 0 && open.len + chunk.len() as u64 > self.max_bytes;
         if self.open.as_ref().is_some_and(full) && self.rotate_after.is_none_or(|after| Instant::now() >= after) {
             self.try_to_rotate();
@@ -108,7 +111,7 @@ impl AuditFile {
     /// Moves the file aside, and deletes the oldest. The file stays open until the next one is.
     fn rotate(&mut self) -> io::Result<()> {
         self.rotate_after = Some(Instant::now() + ROTATION_RETRY);
-        // Those behind a free number stay: each attempt after one that failed halfway would move them once more.
+        // A file behind a free number keeps its name. Otherwise each attempt after a failed one would move it once more.
         let free = (1..self.keep).find(|number| !self.rotated(*number).exists()).unwrap_or(self.keep);
         for number in (1..free).rev() {
             move_file(&self.rotated(number), &self.rotated(number + 1))?;
@@ -182,6 +185,16 @@ impl Open {
         }
         let (Ok(ours), Ok(named)) = (self.file.metadata(), fs::metadata(path)) else { return true };
         (ours.dev(), ours.ino()) != (named.dev(), named.ino())
+    }
+
+    /// Takes over the length of a file that somebody has truncated, as logrotate does with `copytruncate`.
+    fn heed_truncation(&mut self) {
+        if let Ok(file) = self.file.metadata()
+            && file.is_file()
+            && file.len() < self.len
+        {
+            (self.len, self.torn) = (file.len(), false);
+        }
     }
 
     fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
@@ -291,5 +304,21 @@ mod tests {
         let mut file = AuditFile::open(Path::new("/dev/full"), 1000, 2).unwrap();
         let (done, error) = file.append(b"line\n").unwrap_err();
         assert_eq!((done, error.kind()), (0, io::ErrorKind::StorageFull));
+    }
+
+    /// As `copytruncate` of logrotate does.
+    #[test]
+    fn a_file_that_somebody_has_truncated_is_not_rotated_before_it_is_full_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.ndjson");
+        let mut file = AuditFile::open(&path, 10, 2).unwrap();
+        file.append(b"1111\n2222\n").unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        file.append(b"3333\n").unwrap();
+        assert_eq!(text(&path), "3333\n");
+        assert!(!file.rotated(1).exists());
+        file.append(b"4444\n").unwrap();
+        file.append(b"5555\n").unwrap();
+        assert_eq!((text(&path), text(&file.rotated(1))), ("5555\n".into(), "3333\n4444\n".into()));
     }
 }
