@@ -60,6 +60,29 @@ pub fn retry_after(value: &str, max: Duration) -> Option<Duration> {
     Some(pause.min(max))
 }
 
+/// Why the body of an answer could not be read.
+pub enum BodyError {
+    /// It has more bytes than this.
+    TooLong(usize),
+    /// The connection ended, or the time was over.
+    Lost(reqwest::Error),
+}
+
+/// The body of an answer, which has at most so many bytes.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn body(mut answer: reqwest::Response, most: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(BodyError::Lost)? {
+        if body.len() + chunk.len() > most {
+            return Err(BodyError::TooLong(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// Why there is no answer, as one line without the URL. The innermost cause: those around it say only that a request failed.
 pub fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();

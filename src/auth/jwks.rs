@@ -23,7 +23,7 @@ use super::jws::Jws;
 use super::keys::{KeySet, VerifyingKey};
 use super::refusal::shown;
 use crate::metrics::Metrics;
-use crate::outbound::{is_loopback, system_roots, tls};
+use crate::outbound::{BodyError, body, is_loopback, system_roots, tls};
 
 /// The shortest time from one fetch to the next.
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -255,7 +255,7 @@ impl Jwks {
     async fn fetch(&self) -> Result<(KeySet, Option<Duration>), String> {
         let accept = "application/jwk-set+json, application/json";
         let request = self.client.get(self.url.clone()).header(ACCEPT, accept);
-        let mut response = request.send().await.map_err(describe)?;
+        let response = request.send().await.map_err(describe)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(format!("the answer is a redirect ({}), which is not followed", status.as_u16()));
@@ -264,13 +264,10 @@ impl Jwks {
             return Err(format!("the answer has the status {}", status.as_u16()));
         }
         let max_age = max_age(response.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(describe)? {
-            if body.len() + chunk.len() > MAX_BYTES {
-                return Err(format!("the answer has more than {MAX_BYTES} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = body(response, MAX_BYTES).await.map_err(|error| match error {
+            BodyError::TooLong(most) => format!("the answer has more than {most} bytes"),
+            BodyError::Lost(error) => describe(error),
+        })?;
         let known = self.known.load_full();
         let (keys, others) = KeySet::from_jwks(&body, &known.keys)?;
         for other in others.iter().take(10) {

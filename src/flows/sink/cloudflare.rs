@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::settings::SinkSettings;
-use crate::outbound::{cause, retry_after, system_roots, tls};
+use crate::outbound::{BodyError, body as body_of, cause, retry_after, system_roots, tls};
 
 /// How long a write may take. A full one, of `MAX_BYTES` in `pending.rs`, needs 2.2 Mbit/s. A node that loses its lease
 /// meanwhile ends the write at once.
@@ -23,6 +23,9 @@ const MAX_KEY: usize = 512;
 const LAST_GENERAL_CODE: u64 = 10_000;
 /// The longest pause that an answer may ask for.
 const MAX_AFTER: Duration = Duration::from_secs(300);
+
+/// The longest answer that is read, in bytes. It may name each of the keys that the store has left out.
+const MAX_ANSWER: usize = 8 << 20;
 
 /// What is said of an answer that something else has given.
 const NOT_CLOUDFLARE: &str = "not with JSON as Cloudflare does";
@@ -129,7 +132,10 @@ impl Cloudflare {
         })?;
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_AFTER));
-        let body = answer.bytes().await.map_err(cause);
+        let body = body_of(answer, MAX_ANSWER).await.map_err(|error| match error {
+            BodyError::TooLong(most) => format!("with more than {most} bytes"),
+            BodyError::Lost(error) => cause(error),
+        });
         let answer = body.and_then(|body| serde_json::from_slice(&body).map_err(|_| NOT_CLOUDFLARE.to_owned()));
         // A front may answer 200 with a page of its own, and Cloudflare with what failed.
         let answer: Answer = match answer {
@@ -155,4 +161,46 @@ fn said(status: StatusCode, answer: &Answer) -> String {
     let failed = if status.is_success() { ", but not `\"success\": true`" } else { "" };
     let text = format!("the store answered {}{failed}: {}", status.as_u16(), errors.join("; "));
     crate::suggest::cut(text.trim_end_matches(": "), 300).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::event::Since;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_a_failure_and_is_not_read_to_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            connection.read(&mut buffer).await.unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n").await.unwrap();
+            let mut sent = 0;
+            while sent < 64 << 20 && connection.write_all(&[b' '; 1 << 16]).await.is_ok() {
+                sent += 1 << 16;
+            }
+            sent
+        });
+        let token = tempfile::NamedTempFile::new().unwrap();
+        let settings = SinkSettings {
+            name: "edge".into(),
+            channels: Vec::new(),
+            url: format!("http://{address}/").parse().unwrap(),
+            token_file: token.path().to_owned(),
+            prefix: String::new(),
+            ttl: None,
+            since: Since::Start,
+        };
+        let pair = Pair { key: "a".into(), value: "1".into(), position: "k:1".into() };
+        let failure = Cloudflare::new(&settings).unwrap().write(&[pair]).await.unwrap_err();
+        let Failure::Later { reason, .. } = failure else { panic!("{failure:?}") };
+        assert_eq!(reason, "the store answered 200, but with more than 8388608 bytes");
+        let sent = server.await.unwrap();
+        assert!(sent < 32 << 20, "{sent} bytes were read");
+    }
 }
