@@ -8,8 +8,8 @@ use crate::broker::NO_REST;
 use crate::config::toml_tree::{Node, Reader, Table, Value};
 use crate::config::{BrokerConfig, BrokerUrl, FlowTable, Form, RedisUrl};
 use crate::event::{Catalog, EventType, Json};
-use crate::flows::settings::name as name_of;
-use crate::suggest::{self, Known};
+use crate::flows::settings::{self, name as name_of};
+use crate::suggest;
 
 const MEMBERS: [&str; 12] =
     ["name", "direction", "redis", "channels", "type", "type_from", "types", "drop", "map", "set", "time", "id"];
@@ -147,11 +147,15 @@ impl Reading<'_> {
         });
         let shape = Shape { types: types?, drop, map, set, time, id };
         let (name, redis) = (name?, redis?);
-        Some(BridgeSettings { name, direction, redis, channels, patterns, shape, listeners: Vec::new() })
+        let bridge = BridgeSettings { name, direction, redis, channels, patterns, shape, listeners: Vec::new() };
+        if direction == Direction::Out {
+            settings::check_count(&mut self.reader, table, "types", bridge.types().len());
+        }
+        Some(bridge)
     }
 
     fn mistake(&mut self, table: Table<'_>, member: &str, text: impl std::fmt::Display) {
-        self.reader.mistake(table.node.place(&format!("/{member}")), &table.at(member), text);
+        settings::mistake(&mut self.reader, table, member, text);
     }
 
     /// The Redis of the bridge: by default that of the broker.
@@ -257,12 +261,7 @@ impl Reading<'_> {
     }
 
     fn known_type(&mut self, at: usize, path: &str, name: &str) -> Option<String> {
-        if self.catalog.channel(name).is_none() {
-            let known = Known::new("event types", self.catalog.types().iter().map(|known| &*known.name));
-            let refusal = format!("there is no event type {}", suggest::quoted(name));
-            self.reader.mistake(at, path, known.refuse(&refusal, name));
-            return None;
-        }
+        settings::channel(&mut self.reader, self.catalog, (at, path), "event type", name)?;
         Some(name.to_owned())
     }
 
@@ -323,11 +322,16 @@ impl Reading<'_> {
 /// The tables in a text, for tests.
 #[cfg(test)]
 pub fn parsed(text: &str, broker: &BrokerConfig) -> Result<Vec<BridgeSettings>, Vec<String>> {
+    parsed_with(text, broker, &Catalog::builtin())
+}
+
+#[cfg(test)]
+fn parsed_with(text: &str, broker: &BrokerConfig, catalog: &Catalog) -> Result<Vec<BridgeSettings>, Vec<String>> {
     let root = Node::parse(text).unwrap();
     let Some(Value::Array(tables)) = root.get("bridge").map(|node| node.value.clone()) else { panic!("no tables") };
     let file = std::path::PathBuf::from("tidings.toml");
     let table = FlowTable { key: "bridge", file, text: text.into(), tables: tables.into() };
-    read(Some(&table), broker, &Catalog::builtin())
+    read(Some(&table), broker, catalog)
 }
 
 #[cfg(test)]

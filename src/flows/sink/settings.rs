@@ -8,10 +8,9 @@ use url::Url;
 use crate::config::toml_tree::{Reader, Table};
 use crate::config::{FlowTable, duration_or_zero, read_error};
 use crate::event::{Catalog, Since};
-use crate::flows::settings::{name, since};
+use crate::flows::settings::{self, mistake, name, since};
 use crate::outbound::is_loopback;
 use crate::secret::exposed;
-use crate::suggest::{self, Known};
 
 const MEMBERS: [&str; 10] =
     ["name", "kind", "channels", "account", "namespace", "token_file", "prefix", "ttl", "since", "api"];
@@ -59,25 +58,14 @@ pub fn read(tables: Option<&FlowTable>, catalog: &Catalog) -> Result<(Vec<SinkSe
     if reader.mistakes.is_empty() { Ok((sinks, reader.warnings)) } else { Err(reader.mistakes) }
 }
 
-fn mistake(reader: &mut Reader<'_>, table: Table<'_>, member: &str, text: impl std::fmt::Display) {
-    reader.mistake(table.node.place(&format!("/{member}")), &table.at(member), text);
-}
-
 fn sink(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<SinkSettings> {
     let name = reader.required_string(table, "name").and_then(|_| reader.value(table, "name", name));
     if reader.required_string(table, "kind").is_some_and(|kind| kind != CLOUDFLARE_KV) {
         mistake(reader, table, "kind", format!("the one kind is {CLOUDFLARE_KV}"));
     }
-    if table.node.get("channels").is_none() {
-        reader.mistake(table.node.at, table.path, "`channels` is missing");
-    }
     let mut channels: Vec<String> = Vec::new();
-    for (at, channel) in reader.strings(table, "channels").unwrap_or_default() {
-        if catalog.channel(channel).is_none() {
-            let known = Known::new("event types", catalog.types().iter().map(|known| &*known.name));
-            let refusal = format!("there is no channel {}", suggest::quoted(channel));
-            reader.mistake(at, &table.at("channels"), known.refuse(&refusal, channel));
-        } else if !channels.iter().any(|known| known == channel) {
+    for (_, channel, _) in settings::channels(reader, table, catalog).unwrap_or_default() {
+        if !channels.iter().any(|known| known == channel) {
             channels.push(channel.to_owned());
         }
     }
@@ -140,11 +128,15 @@ mod tests {
     use crate::config::toml_tree::{Node, Value};
 
     fn parsed(text: &str) -> Result<(Vec<SinkSettings>, Vec<String>), Vec<String>> {
+        parsed_with(text, &Catalog::builtin())
+    }
+
+    fn parsed_with(text: &str, catalog: &Catalog) -> Result<(Vec<SinkSettings>, Vec<String>), Vec<String>> {
         let root = Node::parse(text).unwrap();
         let Some(Value::Array(tables)) = root.get("sink").map(|node| node.value.clone()) else { panic!("no tables") };
         let file = PathBuf::from("tidings.toml");
         let table = FlowTable { key: "sink", file, text: text.into(), tables: tables.into() };
-        read(Some(&table), &Catalog::builtin())
+        read(Some(&table), catalog)
     }
 
     #[test]
@@ -184,5 +176,26 @@ mod tests {
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(expected)), "{expected} is not in {mistakes:#?}");
         }
+    }
+
+    /// How far a sink came in all of its channels is one value of the store.
+    #[test]
+    fn a_sink_has_at_most_a_hundred_channels() {
+        let mut catalog = Catalog::builtin();
+        let names: Vec<_> = (0..101).map(|number| format!("note-{number}")).collect();
+        names.iter().for_each(|name| drop(catalog.add(name, r#"{"type": "object"}"#).unwrap()));
+        let token = tempfile::NamedTempFile::new().unwrap();
+        let with = |names: &[String]| {
+            let table = format!(
+                "[[sink]]\nname = \"edge\"\nkind = \"cloudflare-kv\"\nchannels = {names:?}\naccount = \"a1\"\n\
+                 namespace = \"n2\"\ntoken_file = {:?}",
+                token.path()
+            );
+            parsed_with(&table, &catalog)
+        };
+        assert_eq!(with(&names[1..]).unwrap().0[0].channels.len(), 100);
+        let mistakes = with(&names).unwrap_err();
+        let expected = "tidings.toml:4: sink[0].channels: these are 101 channels, and a flow has at most 100";
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:#?}");
     }
 }

@@ -12,10 +12,9 @@ use super::secrets::Secrets;
 use crate::config::toml_tree::{Reader, Table};
 use crate::config::{FlowTable, duration, switch};
 use crate::event::{Catalog, ChannelId, Selector, Since};
-use crate::flows::settings::{name, since};
+use crate::flows::settings::{self, name, since};
 use crate::network::not_public;
 use crate::secret::exposed;
-use crate::suggest::{self, Known};
 
 const KEYS: [&str; 10] = [
     "name",
@@ -34,8 +33,6 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_ATTEMPTS: u32 = 12;
 const CONCURRENCY: usize = 8;
 const MAX_CONCURRENCY: u64 = 64;
-/// The most channels of a webhook: its progress in all of them is one value of the store.
-const MAX_CHANNELS: usize = 100;
 
 /// One `[[webhook]]` table.
 pub struct Settings {
@@ -67,7 +64,7 @@ pub fn compile(tables: &FlowTable, catalog: &Catalog) -> Result<(Vec<Settings>, 
     for (index, node) in tables.tables.iter().enumerate() {
         let path = format!("{}[{index}]", tables.key);
         let Some(table) = reader.table(node, &path, &KEYS) else { continue };
-        let read = settings(&mut reader, table, catalog);
+        let read = webhook(&mut reader, table, catalog);
         if let Some(name) = table.node.get("name")
             && let Some(text) = name.as_str()
             && !names.insert(text.to_owned())
@@ -79,7 +76,7 @@ pub fn compile(tables: &FlowTable, catalog: &Catalog) -> Result<(Vec<Settings>, 
     if reader.mistakes.is_empty() { Ok((all, reader.warnings)) } else { Err(reader.mistakes) }
 }
 
-fn settings(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<Settings> {
+fn webhook(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<Settings> {
     let at = |name: &str| table.node.get(name).map_or(table.node.at, |node| node.at);
     let name = reader.required_string(table, "name").and_then(|_| reader.value(table, "name", name));
     let url = reader.required_string(table, "url");
@@ -144,18 +141,8 @@ fn settings(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Opt
 }
 
 fn channels(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Option<Vec<Channel>> {
-    if table.node.get("channels").is_none() {
-        reader.mistake(table.node.at, table.path, "`channels` is missing");
-        return None;
-    }
     let mut channels: Vec<Channel> = Vec::new();
-    for (at, name) in reader.strings(table, "channels")? {
-        let Some(id) = catalog.channel(name) else {
-            let known = Known::new("channels", catalog.types().iter().map(|known| &*known.name));
-            let refusal = format!("there is no channel {}", suggest::quoted(name));
-            reader.mistake(at, &table.at("channels"), known.refuse(&refusal, name));
-            continue;
-        };
+    for (at, _, id) in settings::channels(reader, table, catalog)? {
         if channels.iter().any(|other| other.id == id) {
             reader.mistake(at, &table.at("channels"), "this channel is listed twice");
             continue;
@@ -163,9 +150,6 @@ fn channels(reader: &mut Reader<'_>, table: Table<'_>, catalog: &Catalog) -> Opt
         let known = catalog.get(id);
         let selector = reader.filter(table, "where", known).map_or_else(Selector::default, Selector::of);
         channels.push(Channel { id, name: known.name.clone(), selector });
-    }
-    if channels.len() > MAX_CHANNELS {
-        reader.mistake(table.node.at, &table.at("channels"), format!("these are more than {MAX_CHANNELS} channels"));
     }
     Some(channels)
 }

@@ -128,3 +128,25 @@ fn a_member_that_no_type_takes_and_a_value_that_a_type_refuses_are_mistakes() {
         parsed(&table(&good), &broker()).unwrap();
     }
 }
+
+/// How far a bridge has sent the events of all of its types is one value of the store. One that takes messages in has none.
+#[test]
+fn a_bridge_that_sends_has_at_most_a_hundred_types() {
+    let mut catalog = Catalog::builtin();
+    let names: Vec<_> = (0..101).map(|number| format!("note-{number}")).collect();
+    names.iter().for_each(|name| drop(catalog.add(name, r#"{"type": "object"}"#).unwrap()));
+    let with = |direction: &str, names: &[String]| {
+        let types: Vec<_> = names.iter().map(|name| format!("\"{name}\" = \"{name}\"")).collect();
+        let table = format!(
+            "[[bridge]]\nname = \"a\"\ndirection = \"{direction}\"\nredis = \"redis://localhost\"\n\
+             channels = [\"c\"]\ntype_from = \"/type\"\ntypes = {{ {} }}",
+            types.join(", ")
+        );
+        parsed_with(&table, &broker(), &catalog)
+    };
+    assert_eq!(with("out", &names[1..]).unwrap()[0].types().len(), 100);
+    assert_eq!(with("in", &names).unwrap()[0].types().len(), 101);
+    let mistakes = with("out", &names).unwrap_err();
+    let expected = "tidings.toml:7: bridge[0].types: these are 101 channels, and a flow has at most 100";
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:#?}");
+}
