@@ -108,7 +108,7 @@ impl<T: Serialize + DeserializeOwned> Checkpoint<T> {
 
     fn text(&self, value: &T) -> Result<Vec<u8>, FlowError> {
         let stored = Stored { token: self.token, value };
-        serde_json::to_vec(&stored).map_err(|error| damaged(self.key, &error))
+        serde_json::to_vec(&stored).map_err(|error| FlowError::damaged(self.key, &error))
     }
 }
 
@@ -121,9 +121,5 @@ pub async fn peek<T: DeserializeOwned>(store: &FlowStore, key: &str) -> Result<O
 }
 
 fn read<T: DeserializeOwned>(key: &str, text: &[u8]) -> Result<Stored<T>, FlowError> {
-    serde_json::from_slice(text).map_err(|error| damaged(key, &error))
-}
-
-fn damaged(key: &str, cause: &dyn std::fmt::Display) -> FlowError {
-    FlowError::Damaged { key: key.to_owned(), cause: cause.to_string() }
+    serde_json::from_slice(text).map_err(|error| FlowError::damaged(key, &error))
 }

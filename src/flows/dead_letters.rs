@@ -78,7 +78,7 @@ impl DeadLetters {
         if let Some((cut, _)) = letter.reason.char_indices().nth(MAX_REASON) {
             letter.reason.truncate(cut);
         }
-        let text = serde_json::to_vec(&letter).map_err(|error| damaged(INDEX, &error))?;
+        let text = serde_json::to_vec(&letter).map_err(|error| FlowError::damaged(INDEX, &error))?;
         let entry = Entry(name(&letter), letter.at, text.len());
         for (number, part) in text.chunks(MAX_VALUE_BYTES).enumerate() {
             self.0.put(&entry.part(number), part).await?;
@@ -150,7 +150,7 @@ impl DeadLetters {
     async fn stored_index(&self) -> Result<(Option<Bytes>, Vec<Entry>), FlowError> {
         let stored = self.0.get(INDEX).await?;
         let entries = match &stored {
-            Some(text) => serde_json::from_slice(text).map_err(|error| damaged(INDEX, &error))?,
+            Some(text) => serde_json::from_slice(text).map_err(|error| FlowError::damaged(INDEX, &error))?,
             None => Vec::new(),
         };
         Ok((stored, entries))
@@ -169,7 +169,7 @@ impl DeadLetters {
             let mut after = before.clone();
             change(&mut after);
             if after != before {
-                let text = serde_json::to_vec(&after).map_err(|error| damaged(INDEX, &error))?;
+                let text = serde_json::to_vec(&after).map_err(|error| FlowError::damaged(INDEX, &error))?;
                 let new = (!after.is_empty()).then_some(&*text);
                 match self.0.compare_and_set(INDEX, stored.as_deref(), new).await {
                     Ok(true) => {}
@@ -226,10 +226,6 @@ fn name(letter: &DeadLetter) -> String {
 /// Now, in milliseconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn damaged(key: &str, cause: &dyn std::fmt::Display) -> FlowError {
-    FlowError::Damaged { key: key.to_owned(), cause: cause.to_string() }
 }
 
 #[cfg(test)]

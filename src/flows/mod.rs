@@ -1,4 +1,4 @@
-//! Flows: what goes in and out beside subscribers. Webhooks today; bridges and sinks are made of the same parts.
+//! Flows: webhooks, bridges and sinks, by which events go in and out beside subscribers. And the audit, which is no flow.
 //!
 //! A flow is a service of the node with a folder of its own. It implements [`Flow`], and [`supervise`] runs it:
 //!
@@ -151,6 +151,11 @@ impl Turn {
 }
 
 impl FlowError {
+    /// The error about a value in the store that cannot be read.
+    fn damaged(key: &str, cause: &dyn std::fmt::Display) -> Self {
+        Self::Damaged { key: key.to_owned(), cause: cause.to_string() }
+    }
+
     /// The answer to an operator whose call failed so.
     pub fn problem(self) -> Problem {
         match self {

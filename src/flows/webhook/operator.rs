@@ -10,8 +10,7 @@ use super::state::{State, Stopped};
 use super::{Webhook, message};
 use crate::access::{AdminRight, Caller};
 use crate::bus::{Bus, FlowStore};
-use crate::event::Position;
-use crate::flows::{DeadLetter, DeadLetters, FlowError};
+use crate::flows::{ChannelReader, DeadLetter, DeadLetters, FlowError};
 use crate::protocol::{ErrorCode, Problem};
 use crate::suggest::{self, Known};
 
@@ -108,8 +107,8 @@ impl Webhooks {
     /// `forbidden`, `not-found`, also for an id that is not among the dead letters, `broker-unavailable`.
     pub async fn replay(&self, caller: &Caller, name: &str, id: Option<&str>) -> Result<Replayed, Problem> {
         let (webhook, store) = self.find(caller, name)?;
-        let box_of = DeadLetters::new(store);
-        let letters = box_of.list(id).await.map_err(FlowError::problem)?;
+        let dead_letters = DeadLetters::new(store);
+        let letters = dead_letters.list(id).await.map_err(FlowError::problem)?;
         if let Some(id) = id
             && letters.is_empty()
         {
@@ -125,7 +124,7 @@ impl Webhooks {
             let message = Message { id: letter.id.as_str().into(), body: letter.body.clone().into() };
             match webhook.failure_of(&message).await {
                 None => {
-                    box_of.remove(&letter).await.map_err(FlowError::problem)?;
+                    dead_letters.remove(&letter).await.map_err(FlowError::problem)?;
                     replayed.delivered.push(letter.id);
                 }
                 Some(reason) => replayed.failed.push((letter.id, reason)),
@@ -200,15 +199,10 @@ impl Webhook {
     /// How many events this node knows of that the webhook has not delivered.
     pub(super) fn lag(&self, state: &State) -> u64 {
         let caller = self.id.caller();
-        let behind = |at: &Position, head: Option<Position>| match head {
-            Some(head) if head.same_epoch(at) => head.offset.saturating_sub(at.offset),
-            Some(head) => head.offset,
-            None => 0,
-        };
         let channels = self.settings.channels.iter().filter_map(|channel| {
             let progress = state.channels.get(&*channel.name)?;
-            let head = self.bus.reader(&caller, channel.id).head();
-            Some(behind(progress.position(), head).saturating_sub(progress.done_beyond()))
+            let reader = ChannelReader::new(&self.bus, &caller, channel.id, progress.position().clone());
+            Some(reader.behind(progress.position()).saturating_sub(progress.done_beyond()))
         });
         channels.sum()
     }
