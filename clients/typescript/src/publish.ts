@@ -12,6 +12,7 @@ import { TidingsError } from "./errors.js";
 import { TEMPORARY_STATUSES } from "./generated/protocol.js";
 import type { JsonCodec } from "./json.js";
 import { responseError } from "./problem.js";
+import { MAX_TIMER_MS } from "./timers.js";
 import { bearer, type Credential } from "./token.js";
 
 /** The daemon's confirmation of a published event. */
@@ -94,6 +95,8 @@ const ATTEMPT_TIMEOUT_MS = 15_000;
 const REACHED_RETRY_MS = 15_000;
 /** The same where the runtime does not tell whether an attempt reached a node. */
 const UNKNOWN_RETRY_MS = 2_000;
+/** The longest pause that a `Retry-After` may ask for, in milliseconds. */
+const MAX_PAUSE_MS = MAX_TIMER_MS;
 
 /** The transient failure of an attempt. */
 interface TransientFailure {
@@ -270,9 +273,9 @@ function isAccepted(body: unknown): body is { accepted: Accepted[]; cascaded?: A
   return typeof body === "object" && body !== null && "accepted" in body && Array.isArray(body.accepted);
 }
 
-/** The delay of a `Retry-After` header, which holds a number of seconds or a date. In milliseconds. */
+/** The delay of a `Retry-After` header, which holds a number of seconds or a date. In milliseconds, at most a day. */
 function retryAfterMs(value: string | null): number {
   if (value === null) return 0;
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+  return ms > 0 ? Math.min(ms, MAX_PAUSE_MS) : 0;
 }

@@ -13,8 +13,6 @@ import type { Credential, HeldToken } from "./token.js";
 const RENEWAL = { earliest: 0.8, latest: 0.9 };
 /** The shortest time between two renewals, in milliseconds, however soon the token expires. */
 const MIN_RENEWAL_MS = 1_000;
-/** The longest delay of a timer in milliseconds: a longer one would fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface RenewalOptions {
   readonly credential: Credential;
@@ -130,7 +128,7 @@ export class Renewal {
     const at = performance.now() + Math.max(MIN_RENEWAL_MS, delayMs);
     const wait = () => {
       const left = at - performance.now();
-      if (left > 0) this.#timer = this.#options.timers.start(wait, Math.min(left, MAX_TIMER_MS));
+      if (left > 0) this.#timer = this.#options.timers.start(wait, left);
       else void this.#renew();
     };
     wait();

@@ -2,6 +2,9 @@
 
 export type Timer = ReturnType<typeof setTimeout>;
 
+/** The longest delay of a timer in milliseconds, a day. A runtime fires a timer at once if its delay has more than 31 bits. */
+export const MAX_TIMER_MS = 86_400_000;
+
 export class Timers {
   readonly #running = new Set<Timer>();
   #isUnref = false;
@@ -10,7 +13,7 @@ export class Timers {
     const timer = setTimeout(() => {
       this.#running.delete(timer);
       run();
-    }, delayMs);
+    }, Math.min(delayMs, MAX_TIMER_MS));
     this.#running.add(timer);
     if (this.#isUnref) unref(timer);
     return timer;

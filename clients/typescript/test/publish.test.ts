@@ -1,6 +1,6 @@
 // Publishing to a fake daemon: which failures are retried, with which id, and which are final.
 
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 
 import { type Bus, connect, type TidingsError } from "../src/index.js";
 import { FakeDaemon } from "./fake.js";
@@ -64,6 +64,24 @@ test("a retry waits for the Retry-After of the daemon", async () => {
   const at = performance.now();
   await bus.publish("inventory-change", sale);
   expect(performance.now() - at).toBeGreaterThan(990);
+});
+
+test.each(["99999999999", "9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"])("a Retry-After of %s is cut to a day", async (pause) => {
+  const delays: unknown[] = [];
+  const { setTimeout } = globalThis;
+  const spy = vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, delayMs: number) => {
+    delays.push(delayMs);
+    return setTimeout(run, delayMs);
+  }) as typeof setTimeout);
+  onTestFinished(() => void spy.mockRestore());
+  const stop = new AbortController();
+  daemon.responses.push(
+    (_body, response) => response.writeHead(503, { "retry-after": pause }).end(),
+    () => stop.abort(new Error("it was sent again at once")),
+  );
+  const publishing = bus.publish("inventory-change", sale, { signal: stop.signal, retryTimeoutMs: Infinity });
+  void vi.waitUntil(() => delays.includes(86_400_000), 10_000).then(() => stop.abort(new Error("it waits")), () => undefined);
+  await expect(publishing).rejects.toThrow("it waits");
 });
 
 test("publishing fails with the last error when the time is up", async () => {

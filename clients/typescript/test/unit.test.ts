@@ -7,6 +7,7 @@ import { matches } from "../src/filter.js";
 import { newId } from "../src/id.js";
 import { reaches } from "../src/position.js";
 import { EventStream } from "../src/stream.js";
+import { Timers } from "../src/timers.js";
 
 test("the bound of the backoff doubles up to the maximum, and jitter picks any delay below it", () => {
   const backoff = { minMs: 100, maxMs: 1000 };
@@ -14,6 +15,15 @@ test("the bound of the backoff doubles up to the maximum, and jitter picks any d
   expect(highest).toEqual([100, 200, 400, 800, 1000, 1000, 1000]);
   expect(delayBefore(3, backoff, () => 0)).toBe(0);
   expect(delayBefore(3, backoff, () => 0.25)).toBe(200);
+});
+
+test("a timer with a longer delay than a runtime can count does not fire at once", async () => {
+  const timers = new Timers();
+  const fired: string[] = [];
+  const long = [2 ** 31, 2 ** 63, Infinity].map((delayMs) => timers.start(() => fired.push(String(delayMs)), delayMs));
+  await new Promise<void>((resolve) => void timers.start(resolve, 20));
+  long.forEach((timer) => timers.stop(timer));
+  expect(fired).toEqual([]);
 });
 
 test("an id is a UUIDv7 with its time, and each is different", () => {
