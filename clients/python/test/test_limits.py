@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ import httpx
 import pytest
 from both import take
 from conftest import Connect
-from daemon import Daemon, Proxy
+from daemon import Daemon, Proxy, wait_for
 
 from tidings_client import (
     ConnectionFailedError,
@@ -255,3 +256,17 @@ async def test_a_client_of_ones_own_is_used_and_left_open(fake: Fake, connect: C
     assert fake.headers[0]["x-tenant"] == "a"
     assert not http.is_closed
     await http.aclose() if is_async else http.close()
+
+
+def test_a_huge_retry_after_does_not_end_a_subscription(fake: Fake, caplog: Any) -> None:
+    stream = b"event: cursor\ndata: {}\nid: order-status=e:0\n\n"
+    fake.answers = [
+        (200, {"content-type": "text/event-stream"}, stream),
+        problem(429, "rate-limited", "18446744073709551615"),
+    ]
+    with Tidings(fake.url) as bus, bus.subscribe(OrderStatusChange) as events, ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(lambda: list(events))
+        wait_for(lambda: "not now" in caplog.text, "the refusal")
+        events.close()
+        assert ended.result(20) == []
+    assert "resuming in 86400.0 s" in caplog.text

@@ -114,6 +114,15 @@ def test_retry_after_has_seconds_or_a_date() -> None:
     assert 90 < (retry_after(later) or 0) <= 100
 
 
+@pytest.mark.parametrize("digits", ["18446744073709551615", "9" * 400, "9" * 5000])
+def test_a_pause_is_at_most_a_day(digits: str) -> None:
+    assert retry_after(digits) == 86400
+    assert retry_after("Fri, 31 Dec 9999 23:59:59 GMT") == 86400
+    parser = Parser()
+    assert not list(parser.feed(f"retry: {digits}\n\n".encode()))
+    assert parser.retry == 86400
+
+
 def test_delays_are_spread_and_bounded() -> None:
     delays = [[backoff(failures) for _ in range(200)] for failures in (0, 3, 1000)]
     for taken, bound in zip(delays, (0.25, 2, 30), strict=True):

@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 MIN_DELAY = 0.25
 #: The upper bound of every delay, in seconds.
 MAX_DELAY = 30.0
+#: The longest pause that a daemon, or a proxy before it, may ask for, in seconds. A clock cannot count the longest.
+MAX_PAUSE = 24 * 3600.0
 
 
 def backoff(failures: int) -> float:
@@ -21,13 +23,16 @@ def backoff(failures: int) -> float:
 
 
 def retry_after(header: str | None) -> float | None:
-    """The seconds of a `Retry-After` header, which has a number of seconds or a date (RFC 9110, section 10.2.3)."""
+    """The seconds of a `Retry-After` header, at most `MAX_PAUSE`.
+
+    It has a number of seconds or a date (RFC 9110, section 10.2.3).
+    """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), MAX_PAUSE)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time.time()), MAX_PAUSE)
     except ValueError:
         return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ._retry import MAX_PAUSE
+
 #: The most bytes of one line. The daemon's own limit of an event is far below (`max_event_bytes`).
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -31,7 +33,7 @@ class Parser:
         self._event = ""
         self._data: list[str] = []
         self._id = ""
-        #: When the daemon asks clients to come back, in seconds.
+        #: When the daemon asks clients to come back, in seconds. At most `MAX_PAUSE`.
         self.retry: float | None = None
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
@@ -67,5 +69,5 @@ class Parser:
         elif field == "id":
             self._id = value
         elif field == "retry" and value.isascii() and value.isdigit():
-            self.retry = int(value) / 1000
+            self.retry = min(float(value) / 1000, MAX_PAUSE)
         return None
