@@ -128,7 +128,7 @@ document.addEventListener("pointerdown", (event) => {
 });
 
 /** Copies a text, and says so for a moment. */
-export function Copy({ text, children = "Copy", choice = false }: { text: () => string; children?: ComponentChildren; choice?: boolean }) {
+function Copy({ name, text }: { name?: string; text: () => string }) {
   const [said, setSaid] = useState("");
   useEffect(() => {
     if (!said) return;
@@ -137,9 +137,18 @@ export function Copy({ text, children = "Copy", choice = false }: { text: () => 
   }, [said]);
   const copy = () => copyText(text()).then(() => setSaid("Copied"), () => setSaid("The browser did not allow it"));
   return (
-    <button type="button" class={choice ? "" : "quiet"} onClick={copy}>
-      <span aria-live="polite">{said || children}</span>
+    <button type="button" class={name ? "" : "quiet"} onClick={copy}>
+      <span aria-live="polite">{said || name || "Copy"}</span>
     </button>
+  );
+}
+
+/** A menu of texts, each with its name, to copy. */
+export function Copies({ label, texts }: { label: string; texts: Record<string, () => string> }) {
+  return (
+    <Menu label={label}>
+      {Object.entries(texts).map(([name, text]) => <span data-choice key={name}><Copy name={name} text={text} /></span>)}
+    </Menu>
   );
 }
 

@@ -8,7 +8,7 @@ import { json } from "../data/json.js";
 import { usePoll } from "../data/poll.js";
 import { go, href, route } from "../data/route.js";
 import { publish } from "../data/snippets.js";
-import { Channel, Choice, Copy, Empty, Head, Loading, Menu, Problem } from "../ui/parts.js";
+import { Channel, Choice, Copies, Empty, Head, Loading, Problem } from "../ui/parts.js";
 import { catalog } from "../data/catalog.js";
 import { Tree } from "../ui/tree.js";
 import { begin } from "./publish/draft.js";
@@ -78,13 +78,16 @@ function Whole({ entry }: { entry: EventEntry }) {
       <div class="bar">
         <Choice label="How to show it" value={tab} options={TABS} onChange={setTab} />
         <span class="spring" />
-        <Menu label="Copy…">
-          <span data-choice><Copy choice text={() => json.stringify(event, 2)}>The event</Copy></span>
-          <span data-choice><Copy choice text={() => json.stringify(data, 2)}>Its data</Copy></span>
-          <span data-choice><Copy choice text={() => publish.curl(message)}>As curl</Copy></span>
-          <span data-choice><Copy choice text={() => publish.cli(message)}>As a command</Copy></span>
-          <span data-choice><Copy choice text={() => publish.typescript(message)}>As TypeScript</Copy></span>
-        </Menu>
+        <Copies
+          label="Copy…"
+          texts={{
+            "The event": () => json.stringify(event, 2),
+            "Its data": () => json.stringify(data, 2),
+            "As curl": () => publish.curl(message),
+            "As a command": () => publish.cli(message),
+            "As TypeScript": () => publish.typescript(message),
+          }}
+        />
         <button type="button" onClick={() => (begin({ type: channel, data, subject, source: "" }), go("publish"))}>Publish again…</button>
       </div>
       {tab === "tree" && <Tree value={data} label="Data" />}

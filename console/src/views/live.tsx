@@ -12,7 +12,7 @@ import { note, route } from "../data/route.js";
 import { bus } from "../data/session.js";
 import { follow } from "../data/snippets.js";
 import { EventList } from "../ui/list.js";
-import { Channel, Copy, download, Empty, Head, Menu, Problem } from "../ui/parts.js";
+import { Channel, Copies, download, Empty, Head, Problem } from "../ui/parts.js";
 import { Begin, BrokenFilter, ChannelPicker, FilterBar, readSelection, type Selection, writeSelection } from "../ui/select.js";
 import { EventPanel } from "./event.js";
 
@@ -91,12 +91,7 @@ export function Live() {
       <button type="button" onClick={clear}>Clear</button>
       <button type="button" aria-pressed={wrap} onClick={() => write({ wrap: !wrap })}>Wrap</button>
       <button type="button" aria-pressed={!oldestFirst} onClick={() => write({ order: oldestFirst ? "" : "oldest" })}>Newest first</button>
-      <Menu label="Copy as…">
-        <span data-choice><Copy choice text={() => follow.curl(followed)}>curl</Copy></span>
-        <span data-choice><Copy choice text={() => follow.cli(followed)}>Command line</Copy></span>
-        <span data-choice><Copy choice text={() => follow.typescript(followed)}>TypeScript</Copy></span>
-        <span data-choice><Copy choice text={() => follow.python(followed)}>Python</Copy></span>
-      </Menu>
+      <Copies label="Copy as…" texts={{ curl: () => follow.curl(followed), "Command line": () => follow.cli(followed), TypeScript: () => follow.typescript(followed), Python: () => follow.python(followed) }} />
       <button type="button" disabled={entries.every(isGap)} onClick={() => download("events.ndjson", ndjson(oldestFirst ? entries : [...entries].reverse()))}>Export</button>
     </>
   );

@@ -11,7 +11,7 @@ import { href, route } from "../../data/route.js";
 import { blank } from "../../data/schema.js";
 import { bus } from "../../data/session.js";
 import { publish } from "../../data/snippets.js";
-import { Channel, Choice, Copy, Empty, Head, Loading, Menu, Problem } from "../../ui/parts.js";
+import { Channel, Choice, Copies, Empty, Head, Loading, Menu, Problem } from "../../ui/parts.js";
 import { attempt, begin, type Draft, draft, forget, isSending, save, saved } from "./draft.js";
 import { Field, idOf } from "./form.js";
 
@@ -120,12 +120,7 @@ function Editor({ type, names }: { type: string; names: readonly string[] }) {
       onKeyDown={(event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && (event.preventDefault(), void send())}
     >
       <Head title="Publish">
-        <Menu label="Copy as…">
-          <span data-choice><Copy choice text={() => publish.curl(message())}>curl</Copy></span>
-          <span data-choice><Copy choice text={() => publish.cli(message())}>Command line</Copy></span>
-          <span data-choice><Copy choice text={() => publish.typescript(message())}>TypeScript</Copy></span>
-          <span data-choice><Copy choice text={() => publish.python(message())}>Python</Copy></span>
-        </Menu>
+        <Copies label="Copy as…" texts={{ curl: () => publish.curl(message()), "Command line": () => publish.cli(message()), TypeScript: () => publish.typescript(message()), Python: () => publish.python(message()) }} />
         <SavedMessages current={current} onLoad={load} />
       </Head>
       <div class="columns">
