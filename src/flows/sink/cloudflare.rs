@@ -178,7 +178,7 @@ mod tests {
         let server = tokio::spawn(async move {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 4096];
-            connection.read(&mut buffer).await.unwrap();
+            assert!(connection.read(&mut buffer).await.unwrap() > 0);
             connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n").await.unwrap();
             let mut sent = 0;
             while sent < 64 << 20 && connection.write_all(&[b' '; 1 << 16]).await.is_ok() {
