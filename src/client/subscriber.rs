@@ -104,10 +104,7 @@ impl Subscriber {
                         self.connection = ConnectionState::Open(Box::new(open));
                     }
                     Err(error) => {
-                        let retry_after = match &error {
-                            Error::Refused(problem) => problem.retry_after,
-                            _ => None,
-                        };
+                        let retry_after = if let Error::Refused(problem) = &error { problem.retry_after } else { None };
                         // Jitter on top: the daemon sent the same Retry-After to many clients.
                         let retry_in = retry_after.map(|retry_after| retry_after + self.backoff.next());
                         if !error.is_transient() {
@@ -361,8 +358,8 @@ impl Subscriber {
                 return Err(Error::Subscription { channel, code: code.as_str().to_owned(), message });
             }
             ServerFrame::Draining { reconnect_in_ms } => {
-                let pause = Duration::from_millis(reconnect_in_ms).min(backoff::MAX_PAUSE);
-                open.reconnect_at = Some(Instant::now() + pause);
+                open.reconnect_at =
+                    Some(Instant::now() + Duration::from_millis(reconnect_in_ms).min(backoff::MAX_PAUSE));
             }
             ServerFrame::Unsubscribed { sub } => self.subscriptions.unsubscribed(&sub),
             ServerFrame::Event { .. } | ServerFrame::Pong => {}
