@@ -5,15 +5,14 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::cascade;
-use super::failure::{self, Failure, say, say_error, say_warning};
+use super::config_check::{self, Checked};
+use super::failure::{Failure, say, say_error, say_warning};
 use super::flags::ConfigFlags;
 use super::output::Output;
 use crate::broker::examination::{Finding, Verdict};
-use crate::config::{Config, ShownMember, TypeTables};
+use crate::config::{Config, ShownMember};
 use crate::event::Catalog;
-use crate::server::{self, FlowSettings};
-use crate::{auth, broker, schema};
+use crate::server;
 
 /// Show or check the configuration of the daemon.
 #[derive(Debug, Subcommand)]
@@ -59,7 +58,7 @@ impl ConfigCommand {
             }
             Self::Show { json, flags, .. } => show(flags, json),
             Self::Check { connect, flags } => {
-                let (config, catalog) = check(flags)?;
+                let (config, catalog) = check(&flags)?;
                 if connect {
                     examine(&config, &catalog).await?;
                 }
@@ -95,49 +94,18 @@ fn show(flags: ConfigFlags, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(flags: ConfigFlags) -> Result<(Config, Arc<Catalog>), Failure> {
+/// Checks the configuration. Writes every mistake to stderr, so that one run finds them all.
+fn check(flags: &ConfigFlags) -> Result<(Config, Arc<Catalog>), Failure> {
     let loaded = flags.load()?;
-    warn(&loaded.warnings);
-    let schemas = schema::catalog(loaded.config.server.schemas.as_deref()).map(|(catalog, warnings)| {
-        warn(&warnings);
-        catalog
-    });
-    let checked = broker::check(&loaded.config.broker.broker);
-    // All are reported, so that one run finds all mistakes. The grants need the types.
-    let schemas = schemas.map_err(failure::of_schemas);
-    let auth = loaded.config.auth.file.as_deref();
-    let auth = auth.and_then(|file| schemas.as_ref().ok().map(|catalog| auth::check(file, catalog))).transpose();
-    let types = schemas.as_ref().ok().map(|catalog| TypeTables::settings(loaded.config.types.as_ref(), catalog));
-    let flows = schemas.as_ref().ok().map(|catalog| FlowSettings::read(&loaded.config, catalog));
-    let cascades = schemas.as_ref().ok().map(|catalog| cascade::compiled(loaded.config.cascades.as_ref(), catalog));
-    let source = loaded.values.iter().find(|value| value.name == "broker").map(|value| format!(" ({})", value.source));
-    checked.map_err(|error| format!("broker{}: {error}", source.unwrap_or_default()))?;
-    let catalog = schemas?;
-    let cascades = cascades.transpose();
-    if let Ok(Some((_, warnings))) = &cascades {
-        warn(warnings);
-    }
-    match auth {
-        Ok(summary) => warn(&summary.map(|summary| summary.warnings).unwrap_or_default()),
+    let Checked { warnings, outcome } = config_check::check(&loaded);
+    warn(&warnings);
+    match outcome {
+        Ok(catalog) => Ok((loaded.config, catalog)),
         Err(mistakes) => {
             mistakes.iter().for_each(|mistake| say_error(mistake));
-            return Err(Failure::Reported);
+            Err(Failure::Reported)
         }
     }
-    if let Some(Err(mistakes)) = types {
-        mistakes.iter().for_each(|mistake| say_error(mistake));
-        return Err(Failure::Reported);
-    }
-    match flows {
-        Some(Ok(flows)) => warn(&flows.warnings),
-        Some(Err(mistakes)) => {
-            mistakes.iter().for_each(|mistake| say_error(mistake));
-            return Err(Failure::Reported);
-        }
-        None => {}
-    }
-    cascades?;
-    Ok((loaded.config, Arc::new(catalog)))
 }
 
 /// Prints what the servers of the broker and of the bridges have and lack.

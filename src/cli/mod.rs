@@ -13,6 +13,7 @@ mod channels;
 mod codegen;
 mod completions;
 mod config;
+mod config_check;
 mod context;
 mod daemon_flags;
 mod doctor;

@@ -59,6 +59,44 @@ fn sighup_with_a_mistake_changes_nothing() {
     assert!(ended.code == Some(0) && !ended.err.contains("DEBUG"), "{ended:?}");
 }
 
+/// The mistakes that only the types, the access file and the tables show: the reload examines them as `config check` does.
+#[test]
+fn sighup_with_a_mistake_in_a_table_or_in_a_named_file_changes_nothing() {
+    let daemon = daemon("log_level = 'info'");
+    let wrong = [
+        ("auth = 'nope.toml'", "cannot read nope.toml"),
+        ("schemas = 'nodir'", "cannot read the schemas folder nodir"),
+        ("[[webhook]]\nname = 'w'\nchannels = ['order-statuss']\nurl = 'http://127.0.0.1:1/'", "order-statuss"),
+        ("[[bridge]]\nname = 'b'\nredis = 'memcached://127.0.0.1'", "bridge[0].redis"),
+        ("[[sink]]\nname = 's'\nchannel = 'order-status'", "sink[0]"),
+        ("[[cascade]]\non = 'order-statuss'", "cascade[0]"),
+        ("[types.order-statuss]\nlatest = '7d'", "order-statuss"),
+        ("[audit]\nfile = 'nodir/audit.ndjson'", "the directory nodir is missing"),
+    ];
+    for (table, words) in wrong {
+        daemon.reload(&format!("log_level = 'debug'\n{table}\n"));
+        let line = daemon.process.said(words);
+        assert!(line.contains("the configuration stays as it is") && line.contains("ERROR"), "{line}");
+        let checked = daemon.run(&["config", "check"]);
+        assert!(checked.code == Some(1) && checked.err.contains(words), "{checked:?}");
+    }
+    // All mistakes of one file.
+    let all = wrong.iter().filter(|(table, _)| !table.starts_with("schemas")).map(|(table, _)| *table);
+    daemon.reload(&format!("log_level = 'debug'\n{}\n", all.collect::<Vec<_>>().join("\n")));
+    daemon.process.said("nope.toml");
+    daemon.process.said("types: there is no event type");
+    daemon.process.said("bridge[0].redis");
+    daemon.process.said("nodir is missing");
+    daemon.process.said("cascade[0]");
+    daemon.publish();
+    daemon.process.signal("TERM");
+    let ended = daemon.process.ended();
+    assert!(
+        ended.code == Some(0) && !ended.err.contains("DEBUG") && !ended.err.contains("need a restart"),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn other_signals_do_not_end_the_daemon() {
     let daemon = Daemon::start();
