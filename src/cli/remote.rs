@@ -253,7 +253,7 @@ impl Remote {
             Some(token) => client.with_token(token),
             None => client,
         };
-        Ok(match self.retry_timeout.and_then(|timeout| timeout.0) {
+        Ok(match self.retry_timeout() {
             Some(timeout) => client.with_retry_timeout(timeout),
             None => client,
         })
@@ -287,9 +287,9 @@ impl Remote {
         }
     }
 
-    /// Whether the user chose how long to retry.
-    pub fn has_retry_timeout(&self) -> bool {
-        self.retry_timeout.is_some_and(|timeout| timeout.0.is_some())
+    /// How long to retry, if the user chose it.
+    pub fn retry_timeout(&self) -> Option<Duration> {
+        self.retry_timeout.and_then(|timeout| timeout.0)
     }
 }
 

@@ -74,7 +74,7 @@ impl Trigger {
 
     pub async fn run(self) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let (catalog, channel) = self.catalog(&client).await?;
+        let (catalog, channel, client) = self.catalog(client).await?;
         let seed = self.seed.unwrap_or_else(rand::random);
         let given = fields::data(&catalog.get(channel).schema, &self.fields)?;
         let examples = Examples::new(&catalog, channel, seed.into());
@@ -89,13 +89,14 @@ impl Trigger {
         outcome
     }
 
-    /// A catalogue with the daemon's schema of the type.
-    async fn catalog(&self, client: &Client) -> Result<(Catalog, ChannelId), Failure> {
-        let schema = client.schema(&self.event_type).await?;
+    /// A catalogue with the daemon's schema of the type. And the client to publish with.
+    async fn catalog(&self, client: Client) -> Result<(Catalog, ChannelId, Client), Failure> {
+        let (schema, client) = publish::schema::fetch(&self.remote, client, &self.event_type).await;
+        let schema = schema?;
         let mut catalog = Catalog::empty();
         let added = catalog.add(&self.event_type, &schema.to_string());
         let added = added.map_err(|errors| format!("the daemon's schema of {}: {errors}", self.event_type))?;
-        Ok((catalog, added.channel))
+        Ok((catalog, added.channel, client))
     }
 
     fn print(&self, source: &Source<'_>) -> Result<(), Failure> {

@@ -1,8 +1,11 @@
 //! How long the commands wait for a daemon: by default an unreachable one fails them at once, with its address and the cause;
 //! with `--retry-timeout` they wait for it.
 
+use std::time::Instant;
+
+use crate::support::PATIENCE;
 use crate::support::daemon::{Daemon, Running, run, tidings};
-use crate::support::redis::free_port;
+use crate::support::redis::{Redis, free_port};
 
 /// Arguments of every command that talks to a daemon.
 const COMMANDS: [&[&str]; 7] = [
@@ -66,6 +69,49 @@ fn with_a_retry_timeout_a_command_waits_for_the_daemon() {
     }
     let ended = daemon.run(&["channels", "--retry-timeout", "5"]);
     assert!(ended.code == Some(2) && ended.err.contains("expected a duration such as"), "{ended:?}");
+}
+
+/// A command with fields asks for the schema first. Without its broker, a daemon cannot check the credential of that request.
+#[test]
+fn a_command_that_asks_for_the_schema_first_is_retried_as_publishing_is() {
+    let mut redis = Redis::durable();
+    let folder = tempfile::tempdir().unwrap();
+    let offline = |arguments: &[&str]| {
+        let ended = run(tidings(folder.path(), arguments), "");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.out
+    };
+    offline(&["auth", "init"]);
+    let token = offline(&["token", "issue", "--sub", "me", "--publish", "*", "--subscribe", "*"]);
+    std::fs::write(folder.path().join("me.token"), token).unwrap();
+    let broker = format!("redis://127.0.0.1:{}", redis.port);
+    let daemon = Daemon::with(&["--listen", "127.0.0.1:0", "--auth", "auth.toml", "--broker", &broker], folder);
+    let order = ["order-status", "orderId=1", "newStatus=shipped", "--token-file", "me.token"];
+    let publish = |command: &str, more: &[&str]| daemon.command(&[&[command], &order[..], more].concat());
+    let at_once = ["--retry-timeout", "0s"];
+    let until = |words: &str| {
+        let start = Instant::now();
+        loop {
+            let ended = run(publish("publish", &at_once), "");
+            if ended.out.contains(words) || ended.err.contains(words) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{words}: {ended:?}");
+        }
+    };
+    until("order-status");
+    redis.kill();
+    until("credentials cannot be checked now");
+    let waiting = ["publish", "trigger"].map(|command| {
+        let running = Running::start(publish(command, &[]));
+        running.said("credentials cannot be checked now");
+        running
+    });
+    redis.run();
+    for running in waiting {
+        let ended = running.ended();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `tidings publish`: publishes one event from the command line (this file), or many from stdin (`stream`).
 
 mod lines;
+pub(super) mod schema;
 mod stop;
 mod stream;
 
@@ -84,7 +85,7 @@ impl Publish {
         let parse =
             |text: &String| text.parse::<Field>().map_err(|error| exit_with_usage_error(&format!("{text:?}: {error}")));
         let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
-        let data = self.data(&client, &fields).await?;
+        let (data, client) = self.data(client, &fields).await?;
         let mut event = vec![("type".into(), self.event_type.as_str().into())];
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         for (name, value) in [("id", Some(&id)), ("subject", self.subject.as_ref()), ("source", self.source.as_ref())] {
@@ -112,10 +113,10 @@ impl Publish {
         print(&accepted, self.json)
     }
 
-    /// The data of the event: from `--data`, or from the fields.
-    async fn data<'a>(&'a self, client: &Client, fields: &'a [Field]) -> Result<Json<'a>, Failure> {
+    /// The data of the event: from `--data`, or from the fields. And the client to publish it with.
+    async fn data<'a>(&'a self, client: Client, fields: &'a [Field]) -> Result<(Json<'a>, Client), Failure> {
         if let Some(data) = &self.data {
-            return Json::parse(data).map_err(|error| {
+            return Json::parse(data).map(|data| (data, client)).map_err(|error| {
                 exit_with_usage_error(&format!(
                     "--data is not JSON: {error}; write an object in single quotes, as in \
                      --data '{{\"orderId\":\"7\",\"newStatus\":\"shipped\"}}'"
@@ -127,12 +128,13 @@ impl Publish {
                 "nothing to publish: give FIELD=VALUE arguments, --data JSON, or `-` to read from stdin",
             );
         }
-        let schema = match client.schema(&self.event_type).await {
+        let (schema, client) = schema::fetch(&self.remote, client, &self.event_type).await;
+        let schema = match schema {
             // An unknown type. The daemon refuses the event, and suggests a similar name.
             Err(Error::Refused(problem)) if problem.status == 404 => json!({}),
             schema => schema?,
         };
-        Ok(fields::data(&schema, fields)?)
+        Ok((fields::data(&schema, fields)?, client))
     }
 }
 

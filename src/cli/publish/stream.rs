@@ -55,7 +55,7 @@ pub async fn run(
     let progress = Progress::new(as_json);
     let said = Arc::new(AtomicBool::new(false));
     let client = remote.client()?.on_retry(report_once(progress.bar(), said.clone()));
-    let has_retry_timeout = remote.has_retry_timeout();
+    let has_retry_timeout = remote.retry_timeout().is_some();
     let mut stream =
         Stream { client, has_retry_timeout, event_type, id_prefix: &id_prefix, progress, in_flight: None, said };
     let mut stops = Stops::new()?;
