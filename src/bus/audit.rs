@@ -192,7 +192,9 @@ impl<'a> Unrecorded<'a> {
                 let slot = timeout(PATIENCE, audit.wait_for_slot(bytes_of(&events)));
                 let slot = if audit.refuses_now() { None } else { slot.await.ok().flatten() };
                 let Some(slot) = slot.filter(|_| !audit.refuses_now()) else {
-                    let detail = "the audit file of this node cannot be written, and nothing was published: try again";
+                    // The code says that it is not known: clients add what happened to their earlier attempts.
+                    let detail = "the audit file of this node cannot be written, so it takes no events now: try again; \
+                                  sending the same ids again is safe";
                     return Err(Problem::new(ErrorCode::BrokerUnavailable, detail));
                 };
                 Some(slot)

@@ -222,6 +222,11 @@ async fn a_full_disk_refuses_publishers_where_the_audit_must_be_complete() {
     let (status, problem) = post(&url, &sale("7")).await.unwrap();
     assert_eq!((status, &problem["code"]), (503, &json!("broker-unavailable")));
     assert!(problem["detail"].as_str().unwrap().contains("audit"), "{problem}");
+    // The daemon and the command say the same of the event.
+    let order = ["publish", "order-status", "orderId=1", "newStatus=shipped", "--retry-timeout", "0s"];
+    let refused = daemon.run(&order);
+    assert!(refused.code == Some(1) && refused.err.contains("audit"), "{refused:?}");
+    assert!(refused.err.contains("It is not known") && !refused.err.contains("nothing was published"), "{refused:?}");
     let response = reqwest::get(format!("{url}/readyz")).await.unwrap();
     let (status, reason) = (response.status(), response.text().await.unwrap());
     assert!(status == 503 && reason.contains("the audit file of this node cannot be written"), "{status} {reason}");
