@@ -1,7 +1,8 @@
 //! The tree as the JSON Schema validator sees it: without a copy, and with numbers as they were written.
 //!
 //! A validator compares a number within 64 bits exactly, and any other as the nearest double, as other validators do
-//! (RFC 8259, section 6; RFC 7493, section 2.2). `multipleOf` with an integer is exact for an integer of any size.
+//! (RFC 8259, section 6; RFC 7493, section 2.2). Whether a number is an integer, its written value says. `multipleOf` with an
+//! integer is exact for an integer of any size.
 
 use std::borrow::Cow;
 
@@ -179,10 +180,9 @@ impl JsonNumber for NumberText<'_> {
         Cow::Owned(to_number(self.0))
     }
 
+    /// Judges the written value: the nearest double of `4.9999999999999999999999` is 5, and a filter for 5 does not match it.
     fn is_integer(&self) -> bool {
-        if self.as_i64().is_some() {
-            return true;
-        }
-        self.as_f64().map_or_else(|| Decimal::parse(self.0).is_integer(), |double| double.fract() == 0.0)
+        // Most numbers are short integers, which need no allocation.
+        self.as_i64().is_some() || Decimal::parse(self.0).is_integer()
     }
 }

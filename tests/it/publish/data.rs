@@ -1,9 +1,11 @@
 //! The `data` of the built-in types: which fields and values each type accepts, and how the others are reported.
 
 use serde_json::{Value, json};
+use tidings::event::Catalog;
 
 use crate::support::each_broker::{TestBroker, over_each_broker};
 use crate::support::events::{TYPES, one_of_each, with_data, without_data};
+use crate::support::node::Node;
 use crate::support::subscriber::Subscriber;
 
 over_each_broker!(
@@ -14,6 +16,7 @@ over_each_broker!(
     a_cache_invalidation_needs_at_least_one_target,
     data_that_is_not_an_object_is_refused,
     five_point_zero_is_an_integer,
+    a_fraction_is_no_integer_however_small_it_is,
 );
 
 /// A valid event of this built-in type.
@@ -160,5 +163,23 @@ async fn five_point_zero_is_an_integer(broker: TestBroker) {
         let delivered = subscriber.event().await.event;
         assert_eq!(delivered["id"], id);
         assert_eq!(delivered["data"]["newQuantity"].as_f64(), Some(5.0));
+    }
+}
+
+/// A JavaScript client reads each of these as an integer, and the daemon's filters do not.
+async fn a_fraction_is_no_integer_however_small_it_is(broker: TestBroker) {
+    let mut catalog = Catalog::builtin();
+    catalog.add("own", r#"{"type":"object","properties":{"n":{"type":"integer"}}}"#).unwrap();
+    let node = Node::start_with(broker.config(), catalog).await;
+    for fraction in
+        ["4.9999999999999999999999", "5.0000000000000000000001", "9007199254740991.4", "1e-9999999999999999"]
+    {
+        let built_in = format!(
+            r#"{{"type":"inventory-change","data":{{"productId":"1","oldQuantity":{fraction},"newQuantity":5,"reason":""}}}}"#
+        );
+        let pointers = node.post_as("application/json", built_in).await.pointers("invalid-event");
+        assert_eq!(pointers, ["/data/oldQuantity"], "{fraction}");
+        let own = format!(r#"{{"type":"own","data":{{"n":{fraction}}}}}"#);
+        assert_eq!(node.post_as("application/json", own).await.pointers("invalid-event"), ["/data/n"], "{fraction}");
     }
 }
