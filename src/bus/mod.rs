@@ -66,7 +66,7 @@ pub use overview::{ChannelCounts, ChannelSummary, NodeStatus, NodeSummary};
 pub use publish::ValidEvents;
 pub use publish::{Documents, Published, Publisher};
 pub use publish_limit::PublishLimit;
-pub use query::{StreamQuery, parameters};
+pub use query::{StreamQuery, UnreadableQuery, parameters};
 pub use reader::LogReader;
 pub use resolve::{Begin, Selected, Subscription, SubscriptionParts};
 pub use revocation_list::Revocation;

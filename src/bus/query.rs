@@ -18,6 +18,14 @@ pub struct StreamQuery {
     pub since: Option<Since>,
 }
 
+/// A query that cannot be read.
+#[derive(Debug)]
+pub struct UnreadableQuery {
+    /// The channels that it names.
+    pub channels: Vec<String>,
+    pub problem: Problem,
+}
+
 /// The parameter that may be repeated.
 const CHANNEL: &str = "channel";
 
@@ -46,6 +54,12 @@ pub fn parameters<'a>(query: &'a str, known: &[&str]) -> Result<Vec<Parameter<'a
 }
 
 impl StreamQuery {
+    /// The channels that a URL's query string names, whatever else is in it. They are authorized before the rest is read.
+    pub fn named(query: &str) -> Vec<String> {
+        let parameters = url::form_urlencoded::parse(query.as_bytes());
+        parameters.filter(|(name, _)| name == CHANNEL).map(|(_, channel)| channel.into_owned()).collect()
+    }
+
     /// Reads a URL's query string. `own` names the parameters that the route has beside these; their values are returned
     /// as they were given.
     ///

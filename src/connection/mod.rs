@@ -37,7 +37,7 @@ pub use echo::Echo;
 pub use events::StreamOpening;
 use inbound::{Inbound, Message};
 pub use list::Listed;
-pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening};
+pub use opening::{Admitted, Client, MAX_UNAUTHENTICATED, Opening, OpeningQuery};
 
 /// What was read of a client's frame, or what is wrong with it.
 type ReadFrame = Result<ClientFrame, BadFrame>;

@@ -14,7 +14,7 @@ use super::Connections;
 use super::inbound::{Inbound, Message};
 use crate::access::{CallOrigin, Caller};
 use crate::admission::AdmissionPermit;
-use crate::bus::{Bus, StreamQuery, Subscription};
+use crate::bus::{Bus, StreamQuery, Subscription, UnreadableQuery};
 use crate::hub::frame;
 use crate::protocol::{self, ClientFrame, CloseCode, ErrorCode, Problem};
 use crate::transport::Transport;
@@ -46,6 +46,9 @@ pub struct Opening {
     pub address: IpAddr,
 }
 
+/// What the URL of a handshake asks for.
+pub type OpeningQuery = Result<StreamQuery, Box<UnreadableQuery>>;
+
 /// Who opens a connection.
 #[derive(Debug)]
 pub enum Client {
@@ -53,7 +56,7 @@ pub enum Client {
     /// The client presents its credential in its first frame. What its URL asked for waits for that.
     Unknown {
         permit: OwnedSemaphorePermit,
-        query: Result<StreamQuery, Problem>,
+        query: OpeningQuery,
     },
 }
 
@@ -75,12 +78,7 @@ struct Refused(CloseCode, String);
 impl Admitted {
     /// Resolves the subscriptions of a URL, each under its channel's name. A browser cannot see the response to a handshake
     /// that failed, so that problems are told in frames, and one channel's problem does not stop the others.
-    pub async fn resolve(
-        bus: &Bus,
-        caller: Caller,
-        permit: AdmissionPermit,
-        query: Result<StreamQuery, Problem>,
-    ) -> Self {
+    pub async fn resolve(bus: &Bus, caller: Caller, permit: AdmissionPermit, query: OpeningQuery) -> Self {
         let (subscriptions, problems) = resolve(bus, &caller, query).await;
         Self { caller, permit, subscriptions, problems }
     }
@@ -95,7 +93,7 @@ impl Connections {
         head: &[u8],
         early: &mut Vec<u8>,
         inbound: &mut Inbound,
-        query: Result<StreamQuery, Problem>,
+        query: OpeningQuery,
         origin: CallOrigin,
     ) -> Option<Admitted> {
         // Nothing but the response to the handshake before the client is known.
@@ -118,12 +116,7 @@ impl Connections {
         }
     }
 
-    async fn admit(
-        &self,
-        token: &str,
-        query: Result<StreamQuery, Problem>,
-        origin: CallOrigin,
-    ) -> Result<Admitted, Refused> {
+    async fn admit(&self, token: &str, query: OpeningQuery, origin: CallOrigin) -> Result<Admitted, Refused> {
         let refused = |problem: Problem| {
             let code = match problem.code {
                 ErrorCode::Unauthenticated => CloseCode::Unauthenticated,
@@ -195,21 +188,31 @@ impl Inbound {
 
 type Resolved = (Vec<Subscription>, Vec<(Option<String>, Problem)>);
 
-async fn resolve(bus: &Bus, caller: &Caller, query: Result<StreamQuery, Problem>) -> Resolved {
+async fn resolve(bus: &Bus, caller: &Caller, query: OpeningQuery) -> Resolved {
     let (mut subscriptions, mut problems) = (Vec::new(), Vec::new());
-    let query = match query {
-        Ok(mut query) => bus.unpack(caller, &mut query).await.map(|()| query),
-        Err(problem) => Err(problem),
+    let (channels, selected) = match query {
+        Ok(mut query) => {
+            let selected = match bus.unpack(caller, &mut query).await {
+                Ok(()) if !query.channels.is_empty() => bus.select_each(caller, &query),
+                Ok(()) if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
+                Ok(()) => Err(Problem::new(
+                    ErrorCode::InvalidFrame,
+                    "`where` and `since` need a `channel` beside them, as in /v1/ws?channel=order-status&since=10m",
+                )),
+                Err(problem) => Err(problem),
+            };
+            (query.channels, selected)
+        }
+        Err(unreadable) => (unreadable.channels, Err(unreadable.problem)),
     };
-    let selected = query.and_then(|query| match query.channels.is_empty() {
-        false => bus.select_each(caller, &query),
-        true if query.filter.is_none() && query.since.is_none() => Ok(Vec::new()),
-        true => Err(Problem::new(
-            ErrorCode::InvalidFrame,
-            "`where` and `since` need a `channel` beside them, as in /v1/ws?channel=order-status&since=10m",
-        )),
-    });
     let selected = selected.unwrap_or_else(|mut problem| {
+        // A mistake in the query is told inside a grant only.
+        let named = channels.len();
+        let denied = |name: String| bus.may_subscribe(caller, [&name]).err().map(|denied| (Some(name), denied));
+        problems.extend(channels.into_iter().filter_map(denied));
+        if named > 0 && problems.len() == named {
+            return Vec::new();
+        }
         if problem.code == ErrorCode::BadRequest {
             // The same mistake in a frame has this code.
             problem.code = ErrorCode::InvalidFrame;

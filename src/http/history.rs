@@ -26,8 +26,9 @@ pub(super) async fn read(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    app.bus.may_subscribe(&caller, [])?;
-    let (stream, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &["limit", "wait"])?;
+    let query = query.unwrap_or_default();
+    app.bus.may_subscribe(&caller, &StreamQuery::named(&query))?;
+    let (stream, own) = StreamQuery::parse(&query, &["limit", "wait"])?;
     let number = |name: &str, default: u64, max: u64| match own.get(name) {
         None => Ok(default),
         Some(text) => text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {

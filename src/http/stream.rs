@@ -35,16 +35,16 @@ pub(super) async fn open(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Infallible, Problem> {
-    app.bus.may_subscribe(&caller, [])?;
+    let query = query.unwrap_or_default();
+    app.bus.may_subscribe(&caller, &StreamQuery::named(&query))?;
     let permit = app.bus.admit(&caller)?;
-    let (mut query, own) = StreamQuery::parse(query.as_deref().unwrap_or_default(), &LAST_EVENT_ID_PARAMETERS)?;
+    let (mut query, own) = StreamQuery::parse(&query, &LAST_EVENT_ID_PARAMETERS)?;
     let parameter = LAST_EVENT_ID_PARAMETERS.iter().find_map(|name| own.get(*name).filter(|last| !last.is_empty()));
     if let Some(last) = last_event_id(request.headers())?.or(parameter.map(String::as_str)) {
         query.resume(last)?;
     }
     // An HTTP/1.0 client such as nginx by its defaults does not know chunks: its stream ends with the connection.
     let chunked = request.version() >= Version::HTTP_11;
-    app.bus.may_subscribe(&caller, &query.channels)?;
     app.bus.unpack(&caller, &mut query).await?;
     let mut subscriptions = Vec::new();
     for selected in app.bus.select(&caller, &query)? {

@@ -17,8 +17,8 @@ use super::edge::ClientAddress;
 use super::handshake::{Agreed, Handshake};
 use super::request_id::RequestId;
 use super::takeover::Takeover;
-use crate::bus::StreamQuery;
-use crate::connection::{Admitted, Client, Opening};
+use crate::bus::{StreamQuery, UnreadableQuery};
+use crate::connection::{Admitted, Client, Opening, OpeningQuery};
 use crate::protocol::{ErrorCode, Problem};
 
 pub(super) async fn upgrade(
@@ -58,7 +58,7 @@ pub(super) async fn upgrade(
 ///
 /// # Errors
 /// `overloaded`: too many of them are connecting.
-pub(super) fn unknown(app: &App, query: Result<StreamQuery, Problem>) -> Result<Client, Problem> {
+pub(super) fn unknown(app: &App, query: OpeningQuery) -> Result<Client, Problem> {
     let permit = app.connections.unauthenticated.clone().try_acquire_owned().map_err(|_| {
         let detail = "too many clients are connecting at once: try again after the time in the header Retry-After";
         Problem::new(ErrorCode::Overloaded, detail)
@@ -67,6 +67,7 @@ pub(super) fn unknown(app: &App, query: Result<StreamQuery, Problem>) -> Result<
 }
 
 /// Reads the query of a handshake's URL.
-pub(super) fn query(text: &str) -> Result<StreamQuery, Problem> {
-    StreamQuery::parse(text, &[]).map(|(query, _)| query)
+pub(super) fn query(text: &str) -> OpeningQuery {
+    let unreadable = |problem| Box::new(UnreadableQuery { channels: StreamQuery::named(text), problem });
+    StreamQuery::parse(text, &[]).map(|(query, _)| query).map_err(unreadable)
 }

@@ -5,6 +5,7 @@ mod latest;
 mod live;
 mod matrix;
 mod namespaces;
+mod order;
 mod pins;
 mod renewals;
 mod revoked;

@@ -86,7 +86,12 @@ pub fn rows() -> Vec<Row> {
         get(&format!("/v1/events?channel={ORDERS}"), "", SUBSCRIBING),
         get("/v1/events?channel=inventory-change", "not granted", NOBODY),
         get("/v1/events?channel=no-such-channel", "", NOBODY),
-        get("/v1/events?channel=no-such-channel&since=nonsense", "", ["401", "401", "403", "403", "422", "422", "403"]),
+        get("/v1/events?channel=no-such-channel&since=nonsense", "", NOBODY),
+        get(
+            &format!("/v1/events?channel={ORDERS}&since=nonsense"),
+            "no position",
+            ["401", "401", "403", "403", "422", "422", "403"],
+        ),
         get("/v1/events?no=such", "an unknown parameter", ["401", "401", "403", "403", "400", "400", "403"]),
         get(
             &format!("/v1/events?channel={ORDERS}&where={{\"no\":1}}"),
