@@ -27,6 +27,10 @@ pub struct Envelope<'a> {
 
 /// Reads a request's events.
 pub fn read<'a>(headers: &HeaderMap, body: &'a [u8], max_event_bytes: usize) -> Result<Envelope<'a>, Problem> {
+    if headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
+        let detail = "the request has several Content-Type headers: send one";
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    }
     let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let media_type = given.as_deref().map(MediaType::parse);
     if let Some(charset) = media_type.as_ref().and_then(MediaType::foreign_charset) {

@@ -16,6 +16,7 @@ over_each_broker_and_tls!(
     expect_100_continue_is_answered_with_100,
     an_unfinished_body_publishes_nothing_and_delays_no_other_request,
     events_of_all_sizes_arrive_complete,
+    a_second_content_type_is_refused,
 );
 
 /// Sends the headers of a publish request, without its body.
@@ -100,4 +101,27 @@ async fn events_of_all_sizes_arrive_complete(broker: TestBroker) {
         assert_eq!(subscriber.event().await.event["comment"], comment, "{length}");
     }
     tokio::time::timeout(Duration::from_secs(20), subscriber.pong_is_next()).await.expect("the connection is open");
+}
+
+async fn a_second_content_type_is_refused(broker: TestBroker) {
+    let node = broker.node().await;
+    for (one, other) in [
+        ("application/json", "text/plain"),
+        ("text/plain", "application/json"),
+        ("application/json", "application/json"),
+        ("application/cloudevents+json", "application/json"),
+    ] {
+        for binary in ["", "ce-type: inventory-change\r\n"] {
+            let mut raw = RawConnection::connect(node.address).await;
+            let head = format!(
+                "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: {one}\r\nContent-Type: {other}\r\n{binary}\
+                 Content-Length: 2\r\n\r\n[]"
+            );
+            raw.send(head.as_bytes()).await;
+            let head = raw.head().await;
+            let body = String::from_utf8(raw.body(&head).await).unwrap();
+            assert_eq!(head.status, 415, "{one} {other} {body}");
+            assert!(body.contains("the request has several Content-Type headers: send one"), "{body}");
+        }
+    }
 }
