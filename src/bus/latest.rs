@@ -145,6 +145,14 @@ impl Bus {
         Ok(LatestList { events, gaps: lost.map(gap).into_iter().collect(), cursor: at, more })
     }
 
+    /// Checks that a type keeps the newest event of each subject, for a caller who may receive some.
+    ///
+    /// # Errors
+    /// `latest-not-kept`, and those of [`Bus::select`].
+    pub fn keeps_latest(&self, caller: &Caller, name: &str) -> Result<(), Problem> {
+        self.select_latest(caller, name, None).map(drop)
+    }
+
     /// The channel of a type that keeps the newest event of each subject, and what the caller may see of it.
     pub(super) fn select_latest(
         &self,

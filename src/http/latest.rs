@@ -8,8 +8,9 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 
 use super::App;
 use super::edge::{self, ClientAddress};
@@ -29,12 +30,21 @@ pub(super) async fn one(
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     app.bus.may_subscribe(&caller, [])?;
-    // A name that is not UTF-8 is the name of nothing.
-    let (name, subject) = path.map(|Path(names)| names).unwrap_or_default();
+    let Ok(Path((name, subject))) = path else {
+        let (name, subject) = not_utf_8(&uri);
+        app.bus.may_subscribe(&caller, [&name])?;
+        app.bus.keeps_latest(&caller, &name)?;
+        let detail = format!(
+            "the subject {} is not UTF-8 after percent-decoding: percent-encode its text as UTF-8",
+            suggest::quoted(subject)
+        );
+        return Err(Problem::new(ErrorCode::BadRequest, detail));
+    };
     app.bus.may_subscribe(&caller, [&name])?;
     let query = query.unwrap_or_default();
     let mut wait = Duration::ZERO;
@@ -63,10 +73,11 @@ pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     name: Result<Path<String>, PathRejection>,
+    uri: Uri,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     app.bus.may_subscribe(&caller, [])?;
-    let name = name.map(|Path(name)| name).unwrap_or_default();
+    let name = name.map_or_else(|_| not_utf_8(&uri).0, |Path(name)| name);
     app.bus.may_subscribe(&caller, [&name])?;
     let query = query.unwrap_or_default();
     let (mut filter, mut cursor, mut limit) = (None, None, LIMIT);
@@ -79,6 +90,14 @@ pub(super) async fn list(
     }
     let list = app.bus.latest_list(&caller, &name, filter.as_ref(), cursor, limit as usize).await?;
     Ok(json(body(&list)))
+}
+
+/// The type and the subject of a path of which one is not UTF-8. The type is decoded, with U+FFFD where it is not UTF-8: no type
+/// has such a name.
+fn not_utf_8(uri: &Uri) -> (String, &str) {
+    let names = uri.path().strip_prefix("/v1/latest/").unwrap_or_default();
+    let (name, subject) = names.split_once('/').unwrap_or((names, ""));
+    (percent_decode_str(name).decode_utf8_lossy().into_owned(), subject)
 }
 
 /// The positions in `If-None-Match` (RFC 9110, section 13.1.2), and whether it is `*`. Weak tags count as strong ones; what is

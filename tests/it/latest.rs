@@ -179,7 +179,22 @@ async fn any_subject_can_be_asked_for(broker: TestBroker) {
         .json();
         assert_eq!((&found["position"], &found["event"]["subject"]), (&json!(position), &json!(subject)));
     }
-    assert_eq!(ask(&node, &path("%FF"), None).await.status, 422, "a name that is not UTF-8 names no channel");
+    ask(&node, &path("%FF"), None).await.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_utf_8_is_told_what_is_wrong() {
+    let mut config = config(BrokerUrl::Memory);
+    keeping(&mut config);
+    let node = Node::start(config).await;
+    let problem = node.get(&format!("/v1/latest/{ORDERS}/o%FF")).await.problem(400, "bad-request");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("the subject \"o%FF\" is not UTF-8"), "{detail}");
+    for path in ["/v1/latest/%FF/o1", "/v1/latest/%FF", "/v1/latest/%FF/%FF"] {
+        let problem = node.get(path).await.problem(422, "unknown-channel");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with("there is no channel \"\u{fffd}\" here"), "{detail}");
+    }
 }
 
 async fn a_type_that_keeps_none_says_so(broker: TestBroker) {
