@@ -7,12 +7,11 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
 use super::edge::{self, ClientAddress};
+use super::{App, latest};
 use crate::access::Caller;
 use crate::bus::{History, HistoryQuery, StreamQuery};
-use crate::protocol::{ErrorCode, Problem};
-use crate::suggest;
+use crate::protocol::Problem;
 
 /// Events of a response: by default, and at most.
 pub(super) const LIMIT: u64 = 100;
@@ -29,17 +28,8 @@ pub(super) async fn read(
     let query = query.unwrap_or_default();
     app.bus.may_subscribe(&caller, &StreamQuery::named(&query))?;
     let (stream, own) = StreamQuery::parse(&query, &["limit", "wait"])?;
-    let number = |name: &str, default: u64, max: u64| match own.get(name) {
-        None => Ok(default),
-        Some(text) => text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
-            Problem::new(
-                ErrorCode::BadRequest,
-                format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text)),
-            )
-        }),
-    };
-    let limit = number("limit", LIMIT, MAX_LIMIT)?.max(1) as usize;
-    let wait = Duration::from_secs(number("wait", 0, MAX_WAIT)?);
+    let limit = own.get("limit").map_or(Ok(LIMIT), |text| latest::at_least_one(text))? as usize;
+    let wait = Duration::from_secs(own.get("wait").map_or(Ok(0), |text| latest::number("wait", text, MAX_WAIT))?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait, address }).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let mut response = (json, body(&history)).into_response();

@@ -116,8 +116,8 @@ pub(super) fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
     })
 }
 
-/// The limit of a list.
-fn at_least_one(text: &str) -> Result<u64, Problem> {
+/// The limit of a list or a history.
+pub(super) fn at_least_one(text: &str) -> Result<u64, Problem> {
     text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
         let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}, not {}", suggest::quoted(text));
         Problem::new(ErrorCode::BadRequest, detail)

@@ -189,6 +189,7 @@ async fn invalid_parameters_are_refused(broker: TestBroker) {
         (&[("channel", "inventory-change"), ("where", "[]")], 422, "invalid-filter"),
         (&[("channel", "inventory-change"), ("where", "{")], 422, "invalid-filter"),
         (&[("limit", "1001")], 400, "bad-request"),
+        (&[("limit", "0")], 400, "bad-request"),
         (&[("wait", "31")], 400, "bad-request"),
         (&[("were", "{}")], 400, "bad-request"),
         // The last one would win, and an unfiltered stream come of it.

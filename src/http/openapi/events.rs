@@ -31,8 +31,8 @@ fn read(schemas: &mut Schemas) -> Operation {
         access: Access::Credential,
         parameters: [selection(), vec![
             json!({
-                "name": "limit", "in": "query", "description": "The most events in the answer. 0 is read as 1.",
-                "schema": { "type": "integer", "minimum": 0, "maximum": history::MAX_LIMIT, "default": history::LIMIT },
+                "name": "limit", "in": "query", "description": "The most events in the answer.",
+                "schema": { "type": "integer", "minimum": 1, "maximum": history::MAX_LIMIT, "default": history::LIMIT },
             }),
             json!({
                 "name": "wait", "in": "query", "description": "How long to wait for an event if there is none, in seconds.",
