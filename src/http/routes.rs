@@ -27,10 +27,9 @@ pub struct Routes {
 }
 
 /// The routes that a 404 does not list.
-const UNLISTED: [&str; 12] = [
+const UNLISTED: [&str; 11] = [
     "/",
     "/console/{file}",
-    "/v1/latest/{type}",
     "/v1/latest/{type}/{subject}",
     "/v1/webhooks/{name}/test",
     "/v1/webhooks/{name}/dead",
@@ -129,7 +128,11 @@ fn not_found(side: Side, uri: &Uri) -> Problem {
     // The operator's address has no document: its few routes are named.
     let document = if side.has("/openapi.json") { "GET /openapi.json" } else { "" };
     let known = Known { listed: document, ..Known::new("routes", listed) };
-    let detail = known.refuse(&format!("there is nothing at {path}"), path);
+    let mut detail = known.refuse(&format!("there is nothing at {path}"), path);
+    if side == Side::Public {
+        // The same for each path, so that it does not tell which of them the operator has.
+        detail.push_str("; the operator's routes are at the address of the setting admin_listen");
+    }
     Problem::new(ErrorCode::NotFound, detail)
 }
 

@@ -166,6 +166,12 @@ async fn an_unknown_path_is_told_the_nearest_route() {
             detail.contains(&format!("did you mean `{near}`?")) && detail.contains("GET /openapi.json"),
             "{detail}"
         );
+        assert!(!detail.contains("admin_listen"), "{detail}");
+    }
+    for (path, near) in [("/v1/latest", "/v1/latest/{type}"), ("/v1/latest/", "/v1/latest/{type}")] {
+        let problem = node.get(path).await.problem(404, "not-found");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("did you mean `{near}`?")), "{detail}");
     }
 }
 

@@ -35,7 +35,9 @@ async fn the_operators_routes_are_at_their_address_only() {
     let [elsewhere, unknown] = ["/v1/revocations", "/v1/qqqqqqqqqqq"];
     let texts = [elsewhere, unknown].map(async |path| node.get(path).await.text.replace(path, "PATH"));
     let [one, other] = texts;
-    assert_eq!(one.await, other.await);
+    let (one, other) = (one.await, other.await);
+    assert_eq!(one, other);
+    assert!(one.contains("the operator's routes are at the address of the setting admin_listen"), "{one}");
     for path in PUBLIC {
         assert!(node.get(path).await.status < 300, "{path}");
         get(&node, path, None).await.problem(404, "not-found");
