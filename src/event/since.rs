@@ -43,9 +43,12 @@ pub enum Moment {
 /// The text has none of the forms of `since`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`since`: {0:?} is not a position, a cursor, a time or an age: write start, now, latest, 10m, 2026-11-21T10:00:00Z, or a position or cursor that the daemon gave out"
+    "`since`: {shown:?} is not a position, a cursor, a time or an age: write start, now, latest, 10m, 2026-11-21T10:00:00Z, or a position or cursor that the daemon gave out{hint}"
 )]
-pub struct ParseSinceError(String);
+pub struct ParseSinceError {
+    shown: String,
+    hint: &'static str,
+}
 
 impl Since {
     /// Where to begin in one channel; `None` for a cursor that does not contain the channel.
@@ -78,7 +81,13 @@ impl FromStr for Since {
             return Ok(Self::Packed(packed));
         }
         let moment = time(text).map(Moment::At).or_else(|| age(text).map(Moment::Ago));
-        moment.map(Self::AcceptedFrom).ok_or_else(|| ParseSinceError(suggest::cut(text, MAX_SHOWN).into_owned()))
+        moment.map(Self::AcceptedFrom).ok_or_else(|| {
+            let with_plus = text.rsplit_once(' ').map(|(before, offset)| format!("{before}+{offset}"));
+            let is_time = with_plus.is_some_and(|text| time(&text).is_some());
+            // In the query of a URL, `+` stands for a blank.
+            let hint = if is_time { "; in a URL, write the `+` of an offset as %2B" } else { "" };
+            ParseSinceError { shown: suggest::cut(text, MAX_SHOWN).into_owned(), hint }
+        })
     }
 }
 
@@ -191,6 +200,17 @@ mod tests {
             assert_eq!(text.parse(), Ok(Since::AcceptedFrom(Moment::Ago(age))), "{text}");
         }
         assert_eq!("007s".parse(), Ok(Since::AcceptedFrom(Moment::Ago(Duration::from_secs(7)))));
+    }
+
+    #[test]
+    fn a_plus_that_a_url_turned_into_a_blank_is_told() {
+        let refusal = |text: &str| text.parse::<Since>().unwrap_err().to_string();
+        for text in ["2026-11-21T10:00:00 01:00", "2026-11-21 10:00:00.5 01:00"] {
+            assert!(refusal(text).ends_with("; in a URL, write the `+` of an offset as %2B"), "{}", refusal(text));
+        }
+        for text in ["2026-11-21T10:00:00 25:00", "10 m", "a b", "2026-11-21 10:00:00"] {
+            assert!(!refusal(text).contains("%2B"), "{text}");
+        }
     }
 
     #[test]
