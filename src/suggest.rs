@@ -33,7 +33,11 @@ impl<'a> Known<'a> {
 
     /// The text `refusal`, with the name that was probably meant and with what is known.
     pub fn refuse(&self, refusal: &str, given: &str) -> String {
-        let near = nearest(given, self.names.iter().copied());
+        self.refuse_near(refusal, nearest(given, self.names.iter().copied()))
+    }
+
+    /// As [`Known::refuse`], with a name that the caller has found.
+    pub fn refuse_near(&self, refusal: &str, near: Option<&str>) -> String {
         let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         format!("{refusal}{near}{}", self.list())
     }

@@ -19,7 +19,7 @@ use super::source::Source;
 use super::toml_tree::Node;
 use super::types::{TYPES, TypeTables};
 use super::value::Expected;
-use crate::suggest::Known;
+use crate::suggest::{self, Known};
 
 /// The input of [`load`](super::load). The caller reads the process environment, so that tests can replace it.
 #[derive(Debug, Default)]
@@ -208,7 +208,11 @@ impl Layers {
                     let names = known.iter().map(String::as_str).chain(OTHER_VARIABLES);
                     let known = Known { listed: LISTED, ..Known::new("settings", names) };
                     let refusal = format!("unknown variable {variable} is ignored");
-                    self.warnings.push(known.refuse(&refusal, &variable));
+                    // Orchestrators make such variables, so that most of them mean no setting.
+                    let given = variable.strip_prefix(PREFIX).unwrap_or_default();
+                    let short = known.names.iter().filter_map(|name| name.strip_prefix(PREFIX));
+                    let near = suggest::misspelt(given, short).map(|near| format!("{PREFIX}{near}"));
+                    self.warnings.push(known.refuse_near(&refusal, near.as_deref()));
                 }
             }
         }

@@ -27,6 +27,21 @@ fn source(loaded: &Loaded, name: &str) -> String {
 }
 
 #[test]
+fn a_variable_that_resembles_no_setting_gets_no_suggestion() {
+    let warnings = |variable| load_from("", &[(variable, "x")], &[]).unwrap().warnings.join(", ");
+    for variable in ["TIDINGS_FOO", "TIDINGS_PORT", "TIDINGS_SERVICE_HOST", "TIDINGS_"] {
+        let warning = warnings(variable);
+        assert!(warning.contains(variable) && !warning.contains("did you mean"), "{warning}");
+    }
+    for (variable, near) in
+        [("TIDINGS_URLS", "URL"), ("TIDINGS_LISTN", "LISTEN"), ("TIDINGS_MAX_EVENTS_BYTES", "MAX_EVENT_BYTES")]
+    {
+        let warning = warnings(variable);
+        assert!(warning.contains(&format!("did you mean `TIDINGS_{near}`?")), "{warning}");
+    }
+}
+
+#[test]
 fn the_defaults_apply_without_any_source() {
     let loaded = load_from("", &[], &[]).unwrap();
     assert_eq!(loaded.config.server.listen.to_string(), "127.0.0.1:7400");
