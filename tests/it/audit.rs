@@ -227,6 +227,9 @@ async fn a_full_disk_refuses_publishers_where_the_audit_must_be_complete() {
     let refused = daemon.run(&order);
     assert!(refused.code == Some(1) && refused.err.contains("audit"), "{refused:?}");
     assert!(refused.err.contains("It is not known") && !refused.err.contains("nothing was published"), "{refused:?}");
+    let looked = daemon.run(&["doctor"]);
+    assert!(looked.code == Some(1) && looked.out.contains("make room on the disk of `file` in [audit]"), "{looked:?}");
+    assert!(!looked.out.contains("what the broker refuses"), "{looked:?}");
     let response = reqwest::get(format!("{url}/readyz")).await.unwrap();
     let (status, reason) = (response.status(), response.text().await.unwrap());
     assert!(status == 503 && reason.contains("the audit file of this node cannot be written"), "{status} {reason}");

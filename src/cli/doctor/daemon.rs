@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::super::failure::client_certificate_advice;
 use super::super::output::{human, thousands};
 use super::finding::Finding;
-use crate::client::{ChannelInfo, Client, Error, HistoryQuery};
+use crate::client::{ChannelInfo, Client, Error, HistoryQuery, Problem};
 
 /// So often the round trip is measured.
 const ROUNDS: usize = 5;
@@ -113,12 +113,22 @@ pub async fn ready(node: &Client, broker_fails: bool) -> Finding {
             CHECK,
             "not ready, and its broker has a problem: see below, where its configuration is checked",
         ),
-        Err(Error::Refused(problem)) => Finding::problem(
-            CHECK,
-            problem.to_string(),
-            "the daemon's log says what the broker refuses; `tidings config check --connect` on its machine looks at the broker",
-        ),
+        Err(Error::Refused(problem)) => Finding::problem(CHECK, problem.to_string(), not_ready(&problem)),
         Err(error) => Finding::problem(CHECK, error.to_string(), "look at the daemon's log"),
+    }
+}
+
+/// What to do about a daemon that is not ready. The broker and the audit have one code.
+fn not_ready(problem: &Problem) -> &'static str {
+    match problem.code.as_str() {
+        "draining" => "it stops: ask another node, or wait until it is started again",
+        _ if problem.detail.contains("audit file") => {
+            "the daemon's log says why: make room on the disk of `file` in [audit], or let the daemon's user write there; it goes \
+             on by itself"
+        }
+        _ => {
+            "the daemon's log says what the broker refuses; `tidings config check --connect` on its machine looks at the broker"
+        }
     }
 }
 
