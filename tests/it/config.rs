@@ -63,6 +63,28 @@ fn config_check_names_the_setting_of_each_mistake() {
 }
 
 #[test]
+fn a_bridge_of_the_brokers_own_redis_is_checked_with_the_brokers_flag_or_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "[[bridge]]\nname = 'b'\nchannels = ['a']\ntype = 'order-status'\n";
+    fs::write(folder.path().join("b.toml"), table).unwrap();
+    let file = ["check", "--config", "b.toml"];
+    let missing = config(folder.path(), &file, &[]);
+    assert!(missing.code == Some(1) && missing.err.contains("--broker or TIDINGS_BROKER gives"), "{missing:?}");
+    let broker = "redis://127.0.0.1:1";
+    let by_flag = config(folder.path(), &[&file[..], &["--broker", broker]].concat(), &[]);
+    assert_eq!(by_flag.code, Some(0), "{by_flag:?}");
+    let doctor = |env: &[(&str, &str)]| {
+        let mut command = tidings(folder.path(), &["doctor", "--url", "http://127.0.0.1:1", "--config", "b.toml"]);
+        command.envs(env.iter().copied());
+        run(command, "").out
+    };
+    let found = doctor(&[]);
+    assert!(found.contains("`redis` is missing") && found.contains("variables such as TIDINGS_BROKER"), "{found}");
+    let found = doctor(&[("TIDINGS_BROKER", broker)]);
+    assert!(!found.contains("`redis` is missing") && found.contains("Connection refused"), "{found}");
+}
+
+#[test]
 fn an_address_that_is_not_loopback_needs_insecure() {
     let folder = tempfile::tempdir().unwrap();
     let refused = run(tidings(folder.path(), &["serve", "--listen", "0.0.0.0:0"]), "");

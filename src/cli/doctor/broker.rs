@@ -28,7 +28,9 @@ pub fn configuration(file: &Path) -> Result<Config, Finding> {
 }
 
 fn configured(message: String) -> Finding {
-    Finding::problem("config", message, "`tidings config check` says more")
+    let fix = "`tidings config check --config FILE` says more; if the daemon has flags such as --broker, give it the same, and give \
+               them to this command as variables such as TIDINGS_BROKER";
+    Finding::problem("config", message, fix)
 }
 
 /// Looks at the broker of this configuration.

@@ -186,7 +186,8 @@ impl Reading<'_> {
             }
             (None, BrokerUrl::Redis(url)) => Some(url.clone()),
             (None, _) => {
-                let text = "`redis` is missing: the broker is not a Redis, so the bridge needs the URL of one";
+                let text = "`redis` is missing: the broker is not a Redis, so the bridge needs the URL of one; a check needs \
+                            the broker of the daemon, too, which --broker or TIDINGS_BROKER gives";
                 self.reader.mistake(table.node.at, table.path, text);
                 None
             }
