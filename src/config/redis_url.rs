@@ -161,15 +161,24 @@ fn read_server(scheme: &str, form: Form, text: &str) -> Result<(String, u16), Ex
         Form::Server | Form::Socket | Form::Cluster => 6379,
     };
     let url = Url::parse(&format!("redis://{text}")).ok();
-    let host = url.as_ref().and_then(Url::host).and_then(|host| match host {
-        Host::Domain(name) => decoded(name).ok(),
-        Host::Ipv4(address) => Some(address.to_string()),
-        Host::Ipv6(address) => Some(address.to_string()),
-    });
-    match (host, url) {
-        (Some(host), Some(url)) if !host.is_empty() => Ok((host, url.port().unwrap_or(usual))),
-        _ => Err(format!("a host and a port, such as {scheme}://127.0.0.1:{usual}")),
+    let host = match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => decoded(name).unwrap_or_default(),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_string(),
+        None => String::new(),
+    };
+    let Some(url) = url.filter(|_| !host.is_empty()) else {
+        return Err(format!("a host and a port, such as {scheme}://127.0.0.1:{usual}"));
+    };
+    // No resolver takes another name: the daemon would try it for ever.
+    let is_name = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
+    if matches!(url.host(), Some(Host::Domain(_))) && !host.bytes().all(is_name) {
+        return Err(
+            "a host of letters (a-z), digits, - . and _, or an IP address; an international name in its form xn--…"
+                .into(),
+        );
     }
+    Ok((host, url.port().unwrap_or(usual)))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -209,6 +218,19 @@ mod tests {
         assert_eq!(url.parameters().collect::<Vec<_>>(), ["sentinel_password", "tls"]);
         assert_eq!(url.to_string(), "redis-sentinel://u:***@a:1,[::2]:3,c:26379/main");
         assert_eq!(read("rediss-cluster://a,b:2").servers, [("a".to_owned(), 6379), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_host_has_the_letters_that_a_resolver_takes() {
+        for host in ["…", "b%C3%BCcher", "a%20b", "a*", "HOST%3A6379"] {
+            for scheme in ["redis", "rediss-sentinel", "redis-cluster"] {
+                let refused = RedisUrl::parse(&format!("{scheme}://{host}")).unwrap();
+                assert!(refused.is_err_and(|expected| expected.contains("a host of letters")), "{scheme}://{host}");
+            }
+        }
+        for host in ["redis_1.my-shop.internal.", "xn--bcher-kva.example", "[::ffff:127.0.0.1]", "127.1"] {
+            assert_eq!(read(&format!("redis://{host}")).servers.len(), 1, "{host}");
+        }
     }
 
     #[test]

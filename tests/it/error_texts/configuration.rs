@@ -54,6 +54,7 @@ const BROKERS: &[&str] = &[
     "upstash+https://h",
     "redis://",
     "redis://h:port",
+    "redis://…",
     "redis://h:1,h:2",
     "redis://h/#",
     "redis://h/many",
