@@ -3,6 +3,7 @@
 //! A flag is for one command and wins over a variable, which is for all of a shell. Two of a kind may be two daemons: they are
 //! refused.
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Id, ValueHint};
 
@@ -36,7 +37,7 @@ pub enum Named {
 
 impl DaemonFlags {
     /// # Errors
-    /// A context and an address are given in the same way.
+    /// A context and an address are given in the same way. Two flags are refused as a wrong command line already.
     pub fn named(&self) -> Result<Named, String> {
         // Deployment files often set a variable to an empty text to leave it out.
         let addresses: Vec<_> = self.flags.url.iter().filter(|url| !url.is_empty()).cloned().collect();
@@ -68,7 +69,13 @@ impl FromArgMatches for DaemonFlags {
     fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
         let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
         let (url_is_flag, context_is_flag) = (is_flag("url"), is_flag("context"));
-        Ok(Self { flags: Flags::from_arg_matches_mut(matches)?, url_is_flag, context_is_flag })
+        let flags = Flags::from_arg_matches_mut(matches)?;
+        let read = Self { flags, url_is_flag, context_is_flag };
+        match read.named() {
+            // Variables are no part of the command line: a command that names a daemon refuses two of them by itself.
+            Err(two) if url_is_flag => Err(Error::raw(ErrorKind::ArgumentConflict, two)),
+            _ => Ok(read),
+        }
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -49,6 +49,7 @@ mod tail;
 mod token;
 mod top;
 mod trigger;
+mod usage;
 mod webhook;
 
 use std::future::Future;

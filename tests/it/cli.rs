@@ -73,6 +73,14 @@ fn a_refused_event_is_reported_with_every_mistake() {
     );
     assert_fails(&daemon.run(&["publish", "inventory-change", "--data", "{"]), 2, &["--data is not JSON"]);
     assert_fails(&daemon.run(&["publish", "inventory-change"]), 2, &["nothing to publish"]);
+    assert_fails(&daemon.run(&["tail", "--attempts", "3"]), 2, &["give --forward-to or --exec, too", "Usage: tidings"]);
+    let latest = ["tail", "--exec", "true", "--since", "latest", "--position-file", "p"];
+    assert_fails(&daemon.run(&latest), 2, &["or give another --since"]);
+    let forward = ["tail", "--forward-to", "http://127.0.0.1:1/", "--skip-failed"];
+    assert_fails(&daemon.run(&forward), 2, &["give --attempts, too"]);
+    let position = ["tail", "--since", "k3:1"];
+    assert_fails(&daemon.run(&position), 2, &["is a position in the log of one channel, and all are followed"]);
+    assert_fails(&daemon.run(&["bench", "--data", "{"]), 2, &["--data is not JSON", "Usage: tidings bench"]);
     assert_fails(&daemon.run(&["publish", "inventory-change", "productId"]), 2, &["expected field=value"]);
 }
 
@@ -508,7 +516,7 @@ fn bench_counts_deliveries() {
     for name in ["deliveries_per_s", "p50_us", "p99_us"] {
         assert!(report[name].as_u64().unwrap() > 0, "{name}: {report}");
     }
-    assert_fails(&daemon.run(&["bench", "--channel", "order-status"]), 1, &["--data"]);
+    assert_fails(&daemon.run(&["bench", "--channel", "order-status"]), 2, &["--data"]);
     assert_fails(
         &daemon.run(&["bench", "--channel", "nonsense"]),
         1,

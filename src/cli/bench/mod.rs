@@ -23,6 +23,7 @@ use super::interrupt::Stops;
 use super::number::whole;
 use super::output::{BOLD, Output, human, thousands};
 use super::remote::Remote;
+use super::usage;
 use crate::client::{Client, HistoryQuery};
 use crate::event::Json;
 use crate::load::{Dialect, Seen, Shared, Swarm, Tls};
@@ -262,17 +263,23 @@ impl Bench {
         match &self.data {
             Some(data) => serde_json::from_str(data).map_err(|error| {
                 let error = Json::parse(data).err().map_or_else(|| error.to_string(), |error| error.to_string());
-                format!("--data is not JSON: {error}; write an object in single quotes, as in --data '{{\"stars\":5}}'")
-                    .into()
+                usage::exit(
+                    "bench",
+                    &format!(
+                        "--data is not JSON: {error}; write an object in single quotes, as in --data '{{\"stars\":5}}'"
+                    ),
+                )
             }),
             None if self.channel == "inventory-change" => {
                 Ok(json!({ "productId": "bench", "oldQuantity": 100, "newQuantity": 95, "reason": "tidings bench" }))
             }
-            None => Err(format!(
-                "--data is missing: give the data of an event of {0} as JSON, which `tidings publish {0}` would take",
-                self.channel
-            )
-            .into()),
+            None => usage::exit(
+                "bench",
+                &format!(
+                    "--data is missing: give the data of an event of {0} as JSON, which `tidings publish {0}` would take",
+                    self.channel
+                ),
+            ),
         }
     }
 

@@ -14,6 +14,7 @@ use super::fields::{self, Field};
 use super::interrupt::Stops;
 use super::output::{DIM, Output, colour_of};
 use super::remote::Remote;
+use super::usage;
 use crate::client::{Accepted, Client, Error, EventText};
 use crate::event::Json;
 
@@ -72,18 +73,20 @@ impl Publish {
         };
         if let Some(event_type) = from_stdin {
             if self.data.is_some() || self.id.is_some() || self.subject.is_some() || self.source.is_some() {
-                exit_with_usage_error(
+                usage::exit(
+                    "publish",
                     "--data, --id, --subject and --source are for a single event; leave them out with `-`",
                 );
             }
             return stream::run(&self.remote, event_type, self.id_prefix, self.json).await;
         }
         if self.id_prefix.is_some() {
-            exit_with_usage_error("--id-prefix is for the events of stdin; give a single event an --id");
+            usage::exit("publish", "--id-prefix is for the events of stdin; give a single event an --id");
         }
         let client = self.remote.client()?;
-        let parse =
-            |text: &String| text.parse::<Field>().map_err(|error| exit_with_usage_error(&format!("{text:?}: {error}")));
+        let parse = |text: &String| {
+            text.parse::<Field>().map_err(|error| usage::exit("publish", &format!("{text:?}: {error}")))
+        };
         let fields = self.fields.iter().map(parse).collect::<Result<Vec<_>, Failure>>()?;
         let (data, client) = self.data(client, &fields).await?;
         let mut event = vec![("type".into(), self.event_type.as_str().into())];
@@ -117,14 +120,18 @@ impl Publish {
     async fn data<'a>(&'a self, client: Client, fields: &'a [Field]) -> Result<(Json<'a>, Client), Failure> {
         if let Some(data) = &self.data {
             return Json::parse(data).map(|data| (data, client)).map_err(|error| {
-                exit_with_usage_error(&format!(
-                    "--data is not JSON: {error}; write an object in single quotes, as in \
+                usage::exit(
+                    "publish",
+                    &format!(
+                        "--data is not JSON: {error}; write an object in single quotes, as in \
                      --data '{{\"orderId\":\"7\",\"newStatus\":\"shipped\"}}'"
-                ))
+                    ),
+                )
             });
         }
         if self.fields.is_empty() {
-            exit_with_usage_error(
+            usage::exit(
+                "publish",
                 "nothing to publish: give FIELD=VALUE arguments, --data JSON, or `-` to read from stdin",
             );
         }
@@ -136,12 +143,6 @@ impl Publish {
         };
         Ok((fields::data(&schema, fields)?, client))
     }
-}
-
-/// Ends the process with a usage error (exit code 2), for mistakes that clap cannot detect.
-fn exit_with_usage_error(message: &str) -> Failure {
-    let mut command = Publish::augment_args(clap::Command::new("tidings publish"));
-    command.error(clap::error::ErrorKind::ValueValidation, message).exit()
 }
 
 /// Tells how to repeat the command safely, where it is unknown whether the event was published.

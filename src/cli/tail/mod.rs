@@ -33,6 +33,7 @@ use super::output::{self, DIM, Output};
 use super::remote::Remote;
 use super::reporter::ConnectionReporter;
 use super::shape::Shape;
+use super::usage;
 use crate::client::{Client, Subscription, Update};
 use crate::event::Since;
 
@@ -120,7 +121,7 @@ impl Tail {
 
     pub async fn run(self) -> Result<(), Failure> {
         if let Some(since) = &self.since {
-            position_needs_one_channel(since, &self.channels)?;
+            position_needs_one_channel(since, &self.channels);
         }
         let destination = match (self.forward.receiver()?, &self.handing.exec) {
             (Some(forward), _) => Some(Destination::Forward(forward)),
@@ -129,11 +130,11 @@ impl Tail {
         };
         match destination {
             Some(destination) => self.hand_on(destination).await,
-            None if self.handing.is_given() => Err(Failure::Message(
+            None if self.handing.is_given() => usage::exit(
+                "tail",
                 "--position-file, --attempts and --skip-failed are for events that are handed on: give --forward-to or \
-                 --exec, too"
-                    .into(),
-            )),
+                 --exec, too",
+            ),
             None => self.print().await,
         }
     }
@@ -142,13 +143,11 @@ impl Tail {
     async fn hand_on(self, destination: Destination) -> Result<(), Failure> {
         let handing = &self.handing;
         let positions = match &handing.position_file {
-            Some(_) if self.since.as_deref() == Some(LATEST) => {
-                return Err(Failure::Message(
-                    "--since latest begins with events from anywhere in the log, which no position can keep: leave out \
-                     --position-file, or give another --since"
-                        .into(),
-                ));
-            }
+            Some(_) if self.since.as_deref() == Some(LATEST) => usage::exit(
+                "tail",
+                "--since latest begins with events from anywhere in the log, which no position can keep: leave out \
+                 --position-file, or give another --since",
+            ),
             Some(file) => Positions::open(file)?,
             None => Positions::default(),
         };
@@ -159,7 +158,7 @@ impl Tail {
             count: self.count,
         };
         if policy.skip_failed && policy.attempts.is_none() {
-            return Err(Failure::Message("--skip-failed needs a limit: give --attempts, too".into()));
+            usage::exit("tail", "--skip-failed needs a limit: give --attempts, too");
         }
         let receipts = match destination {
             Destination::Exec(_) => Receipts::Failures,
@@ -272,16 +271,19 @@ impl Tail {
 }
 
 /// Refuses a position for several channels: it is one of one log. In the others it would be a gap from the beginning.
-fn position_needs_one_channel(since: &str, channels: &[String]) -> Result<(), Failure> {
+fn position_needs_one_channel(since: &str, channels: &[String]) {
     let named: HashSet<_> = channels.iter().collect();
-    match since.parse() {
-        Ok(Since::After(_)) if named.len() != 1 => Err(format!(
-            "--since {since} is a position in the log of one channel, and {} are followed: name that channel alone, or give a \
-             cursor such as order-status={since}",
-            if channels.is_empty() { "all".to_owned() } else { named.len().to_string() }
-        )
-        .into()),
-        _ => Ok(()),
+    if let Ok(Since::After(_)) = since.parse()
+        && named.len() != 1
+    {
+        let all = if channels.is_empty() { "all".to_owned() } else { named.len().to_string() };
+        usage::exit(
+            "tail",
+            &format!(
+                "--since {since} is a position in the log of one channel, and {all} are followed: name that channel alone, or \
+                 give a cursor such as order-status={since}"
+            ),
+        );
     }
 }
 
