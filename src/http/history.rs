@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::edge::{self, ClientAddress};
+use super::takeover::Takeover;
 use super::{App, latest};
 use crate::access::Caller;
 use crate::bus::{History, HistoryQuery, StreamQuery};
@@ -22,6 +24,7 @@ pub(super) const MAX_WAIT: u64 = 30;
 pub(super) async fn read(
     State(app): State<App>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(takeover): Extension<Takeover>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -32,9 +35,18 @@ pub(super) async fn read(
     let wait = Duration::from_secs(own.get("wait").map_or(Ok(0), |text| latest::number("wait", text, MAX_WAIT))?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait, address }).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let mut response = (json, body(&history)).into_response();
+    let mut response = (json, events_body(&app, &takeover, &caller, body(&history))).into_response();
     edge::hurry(response.headers_mut());
     Ok(response)
+}
+
+/// A body with events. A client whose credential ends gets no more of it.
+pub(super) fn events_body(app: &App, takeover: &Takeover, caller: &Caller, bytes: Vec<u8>) -> Body {
+    if caller.principal().is_none() {
+        return bytes.into();
+    }
+    let (bus, caller) = (app.bus.clone(), caller.clone());
+    takeover.body_until(Box::pin(async move { bus.credential_ended(&caller).await }), bytes)
 }
 
 /// The answer as JSON. The events are copied as they are.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -14,7 +15,8 @@ use percent_encoding::percent_decode_str;
 
 use super::App;
 use super::edge::{self, ClientAddress};
-use super::history::{LIMIT, MAX_LIMIT, MAX_WAIT};
+use super::history::{LIMIT, MAX_LIMIT, MAX_WAIT, events_body};
+use super::takeover::Takeover;
 use crate::access::Caller;
 use crate::bus::{LatestAnswer, LatestList, LatestQuery, StreamQuery, parameters};
 use crate::event::Position;
@@ -28,6 +30,7 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=2, stale
 pub(super) async fn one(
     State(app): State<App>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
+    Extension(takeover): Extension<Takeover>,
     caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
@@ -55,7 +58,9 @@ pub(super) async fn one(
     let answer = app.bus.latest(&caller, &name, &subject, LatestQuery { known, knows_any, wait, address }).await?;
     let (position, mut response) = match &answer {
         LatestAnswer::Unchanged(position) => (position, StatusCode::NOT_MODIFIED.into_response()),
-        LatestAnswer::Event(event) => (&event.position, json([b"{", &event.entry[..]].concat())),
+        LatestAnswer::Event(event) => {
+            (&event.position, json(events_body(&app, &takeover, &caller, [b"{", &event.entry[..]].concat())))
+        }
     };
     let headers = response.headers_mut();
     let tag = HeaderValue::try_from(format!("\"{position}\""));
@@ -71,6 +76,7 @@ pub(super) async fn one(
 
 pub(super) async fn list(
     State(app): State<App>,
+    Extension(takeover): Extension<Takeover>,
     caller: Caller,
     name: Result<Path<String>, PathRejection>,
     uri: Uri,
@@ -89,7 +95,7 @@ pub(super) async fn list(
         }
     }
     let list = app.bus.latest_list(&caller, &name, filter.as_ref(), cursor, limit as usize).await?;
-    Ok(json(body(&list)))
+    Ok(json(events_body(&app, &takeover, &caller, body(&list))))
 }
 
 /// The type and the subject of a path of which one is not UTF-8. The type is decoded, with U+FFFD where it is not UTF-8: no type
@@ -131,7 +137,7 @@ fn position(text: &str) -> Result<Position, Problem> {
     })
 }
 
-fn json(body: Vec<u8>) -> Response {
+fn json(body: Body) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 

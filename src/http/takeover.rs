@@ -4,13 +4,21 @@
 //! gives a socket away only after a 101, through a channel and a second task. Here the handler leaves what is to happen
 //! with the connection in the request's extensions, and never answers. The acceptor finds it there and takes hyper apart
 //! before hyper has written anything of this response.
+//!
+//! Events that hyper writes are an answer for a time: a client whose credential has ended gets no more of them, even if the
+//! answer was read from the log before. The handler leaves the end of that time here, and the acceptor cuts the connection.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http_body_util::Full;
+use hyper::body::{Frame, SizeHint};
 
 use crate::occupancy::AddressPermit;
 use crate::transport::Transport;
@@ -26,6 +34,21 @@ pub struct Takeover(Arc<Mutex<Left>>);
 struct Left {
     taken: Option<Taken>,
     permit: Option<AddressPermit>,
+    answers: Vec<Answer>,
+}
+
+/// An answer that its client may have only for a time.
+struct Answer {
+    /// Ready when the time is over.
+    ended: BoxFuture<'static, ()>,
+    /// Held by the body until hyper has all of it.
+    body: Weak<()>,
+}
+
+/// The body of such an answer.
+struct TimedBody {
+    bytes: Full<Bytes>,
+    _held: Arc<()>,
 }
 
 impl Takeover {
@@ -51,8 +74,45 @@ impl Takeover {
         self.lock().taken.take()
     }
 
+    /// A body that the client may have until `ended` is ready. The connection is cut then, unless all of it was sent.
+    pub fn body_until(&self, ended: BoxFuture<'static, ()>, bytes: Vec<u8>) -> Body {
+        let held = Arc::new(());
+        self.lock().answers.push(Answer { ended, body: Arc::downgrade(&held) });
+        Body::new(TimedBody { bytes: Full::from(bytes), _held: held })
+    }
+
+    /// Everything that hyper had was sent.
+    pub fn sent(&self) {
+        self.lock().answers.retain(|answer| answer.body.strong_count() > 0);
+    }
+
+    /// Whether the time of an answer is over that was not sent as a whole. Otherwise the task is woken when it is.
+    pub fn poll_cut(&self, context: &mut Context<'_>) -> bool {
+        self.lock().answers.iter_mut().any(|answer| answer.ended.as_mut().poll(context).is_ready())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Left> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.bytes).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.bytes.size_hint()
     }
 }
 

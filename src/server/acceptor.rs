@@ -30,6 +30,7 @@ use super::certificates::CurrentTls;
 use super::file_limit::Reserve;
 use super::replayed::Replayed;
 use super::substituted::Substituted;
+use super::write_limit::WriteLimit;
 use crate::connection::Opening;
 use crate::http::edge::{MAX_HEAD_BYTES, Peer};
 use crate::http::takeover::{Taken, Takeover};
@@ -42,6 +43,9 @@ use crate::transport::{PlainHttp, Transport};
 /// How long a connection is kept for its next request. Longer than clients keep theirs: otherwise a client would send one
 /// into a connection that is just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// For how long a client may take nothing of a response. Its connection ends then, because the response is held in memory.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The most bytes that are read before it is decided who serves a connection. A longer handshake is hyper's.
 const MAX_FIRST_READ: usize = 8 * 1024;
@@ -68,6 +72,8 @@ pub struct Acceptor {
     tls: Option<CurrentTls>,
     /// How long a client may take to send the head of its first request.
     handshake_timeout: Duration,
+    /// For how long a client may take nothing of a response.
+    write_limit: Duration,
     /// Connections whose requests are served.
     requests: TaskGroup,
     /// WebSockets and event streams.
@@ -105,12 +111,30 @@ impl Acceptor {
         // hyper's default buffer is 400 KiB. It is filled by whoever sends a head without end.
         http.timer(TokioTimer::new()).header_read_timeout(KEEP_ALIVE).max_buf_size(MAX_HEAD_BYTES);
         let routes = Routes::new(app.clone(), side);
-        Self { http, app, side, routes, occupancy, tls: None, handshake_timeout, requests, connections, draining }
+        Self {
+            http,
+            app,
+            side,
+            routes,
+            occupancy,
+            tls: None,
+            handshake_timeout,
+            write_limit: WRITE_LIMIT,
+            requests,
+            connections,
+            draining,
+        }
     }
 
     /// The same with TLS on every connection.
     pub fn with_tls(self, tls: Option<CurrentTls>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same with another limit for clients that take nothing.
+    #[cfg(test)]
+    pub fn with_write_limit(self, write_limit: Duration) -> Self {
+        Self { write_limit, ..self }
     }
 
     /// Accepts connections until the node drains.
@@ -242,13 +266,14 @@ impl Acceptor {
             requested.store(true, Ordering::Relaxed);
             http::respond(&self.app, &self.routes, &peer, &takeover, request)
         });
+        let stream = WriteLimit::new(stream, self.write_limit, takeover.clone());
         let mut connection = self.http.serve_connection(TokioIo::new(Substituted::new(stream)), service);
         let stopped = tokio::select! {
             // First, so that hyper has read the bytes that came already before it is told to stop.
             biased;
             ended = end(&mut connection, &takeover) => Some(ended),
             () = silent => {
-                connection.into_parts().io.into_inner().into_inner().into_parts(Bytes::new()).0.shut_down();
+                below(connection.into_parts().io).transport().shut_down();
                 return;
             }
             () = self.draining.cancelled() => None,
@@ -263,7 +288,7 @@ impl Acceptor {
         let ended = match ended {
             Ended::Taken(taken) => {
                 let parts = connection.into_parts();
-                let (stream, early) = parts.io.into_inner().into_inner().into_parts(parts.read_buf);
+                let (stream, early) = below(parts.io).into_parts(parts.read_buf);
                 accepted.address = accepted.address.take().or(takeover.permit());
                 // A task of its own, so that the memory of serving requests is not held as long as the connection.
                 self.connections.spawn("connection", async move {
@@ -272,6 +297,7 @@ impl Acceptor {
                 });
                 return;
             }
+            Ended::Cut => return below(connection.into_parts().io).transport().abort(),
             Ended::Closed(ended) => ended,
         };
         if let Err(error) = ended {
@@ -332,8 +358,15 @@ async fn refuse(stream: &Transport, error: &io::Error, deadline: Instant) {
     }
 }
 
+/// The socket below what hyper serves a connection on.
+fn below(io: TokioIo<Substituted<WriteLimit>>) -> Replayed {
+    io.into_inner().into_inner().into_inner()
+}
+
 /// How serving the requests of a connection ended.
 enum Ended {
+    /// The client may not have the rest of a response.
+    Cut,
     Closed(hyper::Result<()>),
     Taken(Taken),
 }
@@ -345,6 +378,7 @@ async fn end(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
         // Checked first: a handler that has taken the connection over never answers.
         match takeover.taken() {
             Some(taken) => Poll::Ready(Ended::Taken(taken)),
+            None if polled.is_pending() && takeover.poll_cut(context) => Poll::Ready(Ended::Cut),
             None => polled.map(Ended::Closed),
         }
     })

@@ -14,6 +14,7 @@ mod running;
 mod substituted;
 #[cfg(test)]
 mod tests;
+mod write_limit;
 
 use std::io;
 use std::net::SocketAddr;

@@ -24,6 +24,11 @@ impl Replayed {
         Self { first, stream }
     }
 
+    /// The transport below.
+    pub fn transport(&self) -> &Transport {
+        &self.stream
+    }
+
     /// The socket, and all bytes that were read from it beyond `read`, which its user has read last.
     pub fn into_parts(self, read: Bytes) -> (Transport, Bytes) {
         let early = if self.first.is_empty() { read } else { [read, self.first].concat().into() };

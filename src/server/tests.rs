@@ -28,6 +28,8 @@ use crate::hub::{Encoding, NewConnection};
 use crate::metrics::Metrics;
 use crate::supervision::Services;
 
+mod slow_clients;
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "inventory-change";

@@ -15,6 +15,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -154,6 +155,12 @@ impl Transport {
         }
         // This fails if the peer has already shut the socket down, which has the same effect.
         let _ = SockRef::from(self.socket()).shutdown(Shutdown::Both);
+    }
+
+    /// Has the socket drop what its peer has not taken, and reset the connection, when it is closed.
+    pub fn abort(&self) {
+        // This fails only for a socket that is no longer there.
+        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Reads and drops what the peer sends until it ends its side. The bytes are not decrypted: they mean nothing any

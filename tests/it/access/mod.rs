@@ -1,6 +1,7 @@
 //! Who may do what: grants, pins, and credentials that end, over all paths.
 
 mod commands;
+mod in_flight;
 mod latest;
 mod live;
 mod matrix;
