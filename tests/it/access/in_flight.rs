@@ -79,14 +79,14 @@ async fn an_answer_in_flight_ends_when_its_token_is_revoked() {
     let (world, node, admin) = filled().await;
     for path in PATHS {
         let [revoked, other] = ["r", "o"]
-            .map(|name| world.token(json!({"jti": [name, path].concat(), "tidings": {"subscribe": [ORDERS]}})));
+            .map(|name| world.token(json!({"jti": format!("{name}{path}"), "tidings": {"subscribe": [ORDERS]}})));
         let (mut client, length) = asking(node.address, path, &revoked).await;
         let (mut spared, whole) = asking(node.address, path, &other).await;
         // An answer that was sent before has no effect on its connection.
         let (mut done, short) = asking(node.address, "/v1/events?channel=order-status&limit=1", &revoked).await;
         within("the answer", done.read_exact(&mut vec![0; short])).await.unwrap();
         let response =
-            node.ask(Method::POST, "/v1/revocations", &admin, Some(&json!({"jti": ["r", path].concat()}))).await;
+            node.ask(Method::POST, "/v1/revocations", &admin, Some(&json!({"jti": format!("r{path}")}))).await;
         assert_eq!(response.status, 204, "{}", response.text);
         let rest = rest(&mut client).await;
         assert!(rest < length, "{path}: {rest} of {length}");
