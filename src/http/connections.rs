@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::App;
-use super::latest::number;
+use super::history::number;
 use crate::access::{AdminRight, Caller};
 use crate::bus::{ConnectionOrder, ConnectionRow, ConnectionTransport, parameters};
 use crate::connection::Listed;

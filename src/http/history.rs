@@ -8,12 +8,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use super::App;
 use super::edge::{self, ClientAddress};
 use super::takeover::Takeover;
-use super::{App, latest};
 use crate::access::Caller;
 use crate::bus::{History, HistoryQuery, StreamQuery};
-use crate::protocol::Problem;
+use crate::protocol::{ErrorCode, Problem};
+use crate::suggest;
 
 /// Events of a response: by default, and at most.
 pub(super) const LIMIT: u64 = 100;
@@ -31,13 +32,29 @@ pub(super) async fn read(
     let query = query.unwrap_or_default();
     app.bus.may_subscribe(&caller, &StreamQuery::named(&query))?;
     let (stream, own) = StreamQuery::parse(&query, &["limit", "wait"])?;
-    let limit = own.get("limit").map_or(Ok(LIMIT), |text| latest::at_least_one(text))? as usize;
-    let wait = Duration::from_secs(own.get("wait").map_or(Ok(0), |text| latest::number("wait", text, MAX_WAIT))?);
+    let limit = own.get("limit").map_or(Ok(LIMIT), |text| at_least_one(text))? as usize;
+    let wait = Duration::from_secs(own.get("wait").map_or(Ok(0), |text| number("wait", text, MAX_WAIT))?);
     let history = app.bus.history(&caller, HistoryQuery { stream, limit, wait, address }).await?;
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     let mut response = (json, events_body(&app, &takeover, &caller, body(&history))).into_response();
     edge::hurry(response.headers_mut());
     Ok(response)
+}
+
+/// A parameter that is a whole number.
+pub(super) fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
+    text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
+        let detail = format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text));
+        Problem::new(ErrorCode::BadRequest, detail)
+    })
+}
+
+/// The limit of a list or a history.
+pub(super) fn at_least_one(text: &str) -> Result<u64, Problem> {
+    text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
+        let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}, not {}", suggest::quoted(text));
+        Problem::new(ErrorCode::BadRequest, detail)
+    })
 }
 
 /// A body with events. A client whose credential ends gets no more of it.

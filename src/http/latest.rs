@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use super::App;
 use super::edge::{self, ClientAddress};
-use super::history::{LIMIT, MAX_LIMIT, MAX_WAIT, events_body};
+use super::history::{LIMIT, MAX_WAIT, at_least_one, events_body, number};
 use super::takeover::Takeover;
 use crate::access::Caller;
 use crate::bus::{LatestAnswer, LatestList, LatestQuery, StreamQuery, parameters};
@@ -29,8 +29,7 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=2, stale
 
 pub(super) async fn one(
     State(app): State<App>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    Extension(takeover): Extension<Takeover>,
+    (Extension(ClientAddress(address)), Extension(takeover)): (Extension<ClientAddress>, Extension<Takeover>),
     caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
     uri: Uri,
@@ -113,21 +112,6 @@ fn known(headers: &HeaderMap) -> (Vec<Position>, bool) {
     let tags: Vec<_> = fields.flat_map(|field| field.split(',')).map(str::trim).collect();
     let position = |tag: &&str| tag.trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?.parse().ok();
     (tags.iter().filter_map(position).collect(), tags.contains(&"*"))
-}
-
-pub(super) fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
-    text.parse().ok().filter(|number| *number <= max).ok_or_else(|| {
-        let detail = format!("`{name}` must be a whole number from 0 to {max}, not {}", suggest::quoted(text));
-        Problem::new(ErrorCode::BadRequest, detail)
-    })
-}
-
-/// The limit of a list or a history.
-pub(super) fn at_least_one(text: &str) -> Result<u64, Problem> {
-    text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
-        let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}, not {}", suggest::quoted(text));
-        Problem::new(ErrorCode::BadRequest, detail)
-    })
 }
 
 fn position(text: &str) -> Result<Position, Problem> {
