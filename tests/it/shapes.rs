@@ -110,7 +110,7 @@ fn a_position_is_one_of_one_channel() {
     let daemon = Daemon::start();
     for channels in [&[][..], &["order-status", "data-update"]] {
         let ended = daemon.run(&[&["tail", "--since", "k3q7:42"], channels].concat());
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(
             ended.err.contains("name that channel alone") && ended.err.contains("order-status=k3q7:42"),
             "{ended:?}"

@@ -200,13 +200,13 @@ fn flags_that_make_no_sense_are_refused() {
         (&[&url[..], &["--attempts", "0"]].concat(), 2, "from 1 up, or `unlimited`"),
         (&[&url[..], &["--forward-timeout", "0s"]].concat(), 2, "above zero"),
         (&["tail", "--secret-file", "text"], 2, "--forward-to"),
-        (&["tail", "--position-file", "positions"], 1, "give --forward-to or --exec"),
-        (&[&url[..], &["--skip-failed"]].concat(), 1, "give --attempts"),
+        (&["tail", "--position-file", "positions"], 2, "give --forward-to or --exec"),
+        (&[&url[..], &["--skip-failed"]].concat(), 2, "give --attempts"),
         (&[&url[..], &["--secret-file", "text"]].concat(), 1, "line 1: a secret is whsec_"),
         (&[&url[..], &["--secret-file", "none"]].concat(), 1, "none: there is no such file"),
         (&[&url[..], &["--forward-ca", "text"]].concat(), 1, "there is no certificate in PEM form"),
         (&[&url[..], &["--position-file", "text"]].concat(), 1, "is no position file"),
-        (&[&url[..], &["--position-file", "p", "--since", "latest"]].concat(), 1, "--since latest"),
+        (&[&url[..], &["--position-file", "p", "--since", "latest"]].concat(), 2, "--since latest"),
     ] {
         let ended = daemon.run(flags);
         assert!(ended.code == Some(code) && ended.err.contains(words), "{flags:?}: {ended:?}");
