@@ -72,7 +72,7 @@ pub enum BodyError {
 ///
 /// # Errors
 /// See [`BodyError`].
-pub async fn body(mut answer: reqwest::Response, most: usize) -> Result<Vec<u8>, BodyError> {
+pub async fn body(answer: &mut reqwest::Response, most: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(BodyError::Lost)? {
         if body.len() + chunk.len() > most {

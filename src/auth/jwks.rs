@@ -255,7 +255,7 @@ impl Jwks {
     async fn fetch(&self) -> Result<(KeySet, Option<Duration>), String> {
         let accept = "application/jwk-set+json, application/json";
         let request = self.client.get(self.url.clone()).header(ACCEPT, accept);
-        let response = request.send().await.map_err(describe)?;
+        let mut response = request.send().await.map_err(describe)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(format!("the answer is a redirect ({}), which is not followed", status.as_u16()));
@@ -264,7 +264,7 @@ impl Jwks {
             return Err(format!("the answer has the status {}", status.as_u16()));
         }
         let max_age = max_age(response.headers());
-        let body = body(response, MAX_BYTES).await.map_err(|error| match error {
+        let body = body(&mut response, MAX_BYTES).await.map_err(|error| match error {
             BodyError::TooLong(most) => format!("the answer has more than {most} bytes"),
             BodyError::Lost(error) => describe(error),
         })?;

@@ -62,7 +62,7 @@ struct State {
     answer: Option<(Instant, Answer)>,
     /// The newest event that the relay has delivered since the subject is here.
     relayed: Option<Arc<LatestEvent>>,
-    /// The read in flight. It ends with the last who waits for it: without one, nobody polls it, and it would keep its permit.
+    /// The read in flight. It ends when its last caller leaves: nobody would poll it any more, and it would keep its permit.
     flight: Option<WeakShared<Read>>,
 }
 

@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 
-    /// A provider may have begun long ago for somebody who has left: what it has by now can have expired.
+    /// The token that a provider has fetched for a caller who has left may have expired meanwhile.
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_any_more_is_not_resumed() {
         let (credential, calls) = numbered();

@@ -193,7 +193,7 @@ async fn a_limit_is_told_with_its_delay() {
     let error = node.try_append(STOCK, "a").await.expect_err("a limit");
     let BrokerError::RateLimited { cause, retry_after: Some(delay) } = error else { panic!("{error:?}") };
     assert!(delay == Duration::from_secs(7) && cause.contains("max requests limit"), "{cause}");
-    // Whoever waits as long as it says would never come back.
+    // A node that waits as long as the answer says would never come back.
     upstash.limited.store(u64::MAX, Ordering::Relaxed);
     let error = node.try_append(STOCK, "a").await.expect_err("a limit");
     let BrokerError::RateLimited { retry_after: Some(delay), .. } = error else { panic!("{error:?}") };

@@ -126,13 +126,13 @@ impl Cloudflare {
         let expiration_ttl = self.ttl.map(|ttl| ttl.as_secs());
         let body: Vec<_> = pairs.iter().map(|Pair { key, value, .. }| Written { key, value, expiration_ttl }).collect();
         let request = self.http.put(self.url.clone()).bearer_auth(token.trim()).json(&body);
-        let answer = request.send().await.map_err(|error| match error.is_timeout() {
+        let mut answer = request.send().await.map_err(|error| match error.is_timeout() {
             true => later(format!("no answer within {} s", TIMEOUT.as_secs())),
             false => later(cause(error)),
         })?;
         let status = answer.status();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, MAX_AFTER));
-        let body = body_of(answer, MAX_ANSWER).await.map_err(|error| match error {
+        let body = body_of(&mut answer, MAX_ANSWER).await.map_err(|error| match error {
             BodyError::TooLong(most) => format!("with more than {most} bytes"),
             BodyError::Lost(error) => cause(error),
         });

@@ -95,6 +95,7 @@ impl Flow for Sink {
         loop {
             self.show_lag(&heads, &written, &pending);
             let is_full = pending.is_full();
+            // As long as no more values can wait, the sink takes no page, and only goes on with the reads.
             let read = async {
                 match is_full {
                     false => Some(reads.next().await),

@@ -28,7 +28,7 @@ use super::tls;
 use super::transport::{Arguments, CallError, Command, Transport};
 use super::{BrokerError, CALL_TIMEOUT};
 use crate::config::RedisUrl;
-use crate::outbound;
+use crate::outbound::{self, BodyError};
 use crate::suggest::Known;
 
 /// Requests at the same time, each of which has a connection. Further calls wait, and the wait counts towards their timeout.
@@ -233,14 +233,12 @@ async fn accepted(mut response: Response) -> Result<Response, CallError> {
 }
 
 async fn read(response: &mut Response, most: usize) -> Result<Vec<u8>, CallError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
-        if body.len() + chunk.len() > most {
-            return Err(BrokerError::Unavailable(format!("the REST interface sent more than {most} bytes")).into());
+    outbound::body(response, most).await.map_err(|error| match error {
+        BodyError::TooLong(most) => {
+            BrokerError::Unavailable(format!("the REST interface sent more than {most} bytes")).into()
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+        BodyError::Lost(error) => lost(error),
+    })
 }
 
 /// A request without an answer. The command may have run, unless there was no connection.
